@@ -1,0 +1,107 @@
+"""The ceph.conf of a testbed cluster.
+
+Differs from a production cluster only where one machine and a short life ask for it; no timer that
+decides a failover (mgr beacon grace, OSD heartbeat grace, Paxos interval) is changed, so that times
+measured here mean something.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Dict, List
+
+from .ceph_install import CephInstall
+
+MEMSTORE_BYTES = 1 << 30
+POOL_PG_NUM = 16
+
+
+def render(install: CephInstall, fsid: str, directory: Path, run_directory: Path,
+           mon_addresses: Dict[str, str], osds: int, address: str) -> str:
+    """Text of ceph.conf. `mon_addresses`: mon name to its address vector `[v2:…,v1:…]`; daemons bind to
+    `address`."""
+    lines = ['[global]']
+    lines += _options(_global(fsid, directory, run_directory, mon_addresses, osds, address))
+    lines += ['', '[mon]'] + _options(_mon(directory, run_directory))
+    lines += ['', '[mgr]'] + _options(_mgr(directory, run_directory))
+    lines += ['', '[osd]'] + _options(_osd(install, directory, run_directory))
+    for number in range(osds):
+        # One CRUSH host each: reports of a dead OSD count per host, and two of them are asked for.
+        lines += ['', f'[osd.{number}]'] + _options({'crush location': f'root=default host=node{number}'})
+    return '\n'.join(lines) + '\n'
+
+
+def _options(options: Dict[str, object]) -> List[str]:
+    return [f'{name} = {value}' for name, value in options.items()]
+
+
+def _global(fsid: str, directory: Path, run_directory: Path, mon_addresses: Dict[str, str],
+            osds: int, address: str) -> Dict[str, object]:
+    size = min(3, osds)
+    return {
+        'fsid': fsid,
+        'mon host': ' '.join(mon_addresses.values()),
+        'mon initial members': ','.join(mon_addresses),
+        'public addr': address,
+        'cluster addr': address,
+        'auth cluster required': 'cephx',
+        'auth service required': 'cephx',
+        'auth client required': 'cephx',
+        'auth allow insecure global id reclaim': 'false',
+        'keyring': directory / 'keyrings/$name.keyring',
+        'run dir': run_directory,
+        'crash dir': directory / 'crash',
+        'max open files': 0,
+        'osd pool default size': size,
+        'osd pool default min size': 2 if size == 3 else 1,
+        'osd pool default pg num': POOL_PG_NUM,
+        'osd pool default pgp num': POOL_PG_NUM,
+        'osd pool default pg autoscale mode': 'off',
+        'osd crush chooseleaf type': 0,
+        'debug ms': '0/0',
+    }
+
+
+def _daemon_logging(directory: Path, run_directory: Path) -> Dict[str, object]:
+    return {
+        'log file': directory / 'logs/$name.log',
+        'log to stderr': 'false',
+        'err to stderr': 'true',
+        'log max recent': 500,
+        'admin socket': run_directory / '$name.asok',
+    }
+
+
+def _mon(directory: Path, run_directory: Path) -> Dict[str, object]:
+    return {
+        **_daemon_logging(directory, run_directory),
+        'mon data': directory / 'mon/$id',
+        # Without this the mon writes to the system's log directory.
+        'mon cluster log file': directory / 'logs/cluster.log',
+        'mon allow pool size one': 'true',
+        'mon allow pool delete': 'true',
+        'mon warn on pool no redundancy': 'false',
+        # The machine's disk may be fuller than a mon likes; a testbed's store stays small.
+        'mon data avail warn': 1,
+        'mon data avail crit': 1,
+    }
+
+
+def _mgr(directory: Path, run_directory: Path) -> Dict[str, object]:
+    return {
+        **_daemon_logging(directory, run_directory),
+        'mgr data': directory / 'mgr/$id',
+        'mgr module path': directory / 'mgr-modules',
+        # By default `restful`, which needs packages that nobody here needs.
+        'mgr initial modules': 'iostat',
+    }
+
+
+def _osd(install: CephInstall, directory: Path, run_directory: Path) -> Dict[str, object]:
+    return {
+        **_daemon_logging(directory, run_directory),
+        'osd data': directory / 'osd/$id',
+        'osd objectstore': 'memstore',
+        'memstore device bytes': MEMSTORE_BYTES,
+        'osd class dir': install.class_directory,
+    }
