@@ -1,0 +1,240 @@
+"""Settings of one gateway host, read from an INI file.
+
+Promises: what `load` returns is complete and checked; anything unknown, missing or out of range raises SettingsError,
+which names the file, the section, the option, what was found and what is allowed. Option names follow the existing
+ceph-nvmeof gateway where it has them. Does not promise: that what a path or an address names exists; it may come later.
+"""
+from __future__ import annotations
+
+import configparser
+import ipaddress
+import json
+import os
+import re
+import shlex
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple
+
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+SOCKET_PATH_LIMIT_BYTES = 107
+"""Longer paths do not fit in a Unix socket address."""
+DEFAULT_TGT_ARGS = "--no-huge -s 512 --no-pci -m 0x1 --interrupt-mode --disable-cpumask-locks"
+
+
+class SettingsError(Exception):
+    """The settings file cannot be used; the text says why and what to write instead."""
+
+
+@dataclass(frozen=True)
+class GatewaySettings:
+    """Section [gateway]."""
+
+    name: str
+    group: str
+    addr: str
+    """Address of the gRPC API, and the default address of listeners."""
+    port: int
+    """Port of the gRPC API; 0: any free port, written to `run_dir`/api.json."""
+    host_name: str
+    """Listeners that are stored for this host name are this gateway's."""
+    run_dir: str
+    log_file: Optional[str]
+    log_level: str
+    state_update_interval_sec: float
+    bdevs_per_context: int
+
+
+@dataclass(frozen=True)
+class CephSettings:
+    """Section [ceph]."""
+
+    pool: str
+    control_pool: str
+    config_file: str
+    id: str
+    """The cephx user without "client."."""
+    keyring: Optional[str]
+
+
+@dataclass(frozen=True)
+class SpdkSettings:
+    """Section [spdk]."""
+
+    tgt_path: str
+    tgt_cmd_extra_args: Tuple[str, ...]
+    rpc_socket: str
+    transport_tcp_options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of one gateway host; one attribute per section."""
+
+    gateway: GatewaySettings
+    ceph: CephSettings
+    spdk: SpdkSettings
+
+
+@dataclass(frozen=True)
+class _Option:
+    """How one option is read: `read` turns the text into the value or raises ValueError(what is allowed)."""
+
+    read: Callable[[str], Any]
+    default: Optional[str] = None
+    """None: the option must be given. A default may name earlier options as {section.option}."""
+
+
+def load(path: str) -> Settings:
+    """Reads and checks the file. Raises SettingsError."""
+    parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=(";",))
+    try:
+        with open(path, encoding="utf-8") as file:
+            parser.read_file(file)
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}; name the gateway's settings file") from error
+    except (configparser.Error, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: is not an INI file: {error}") from error
+    _refuse_unknown(path, parser)
+    values: Dict[str, Dict[str, Any]] = {}
+    for section, options in _OPTIONS.items():
+        values[section] = {}
+        for name, option in options.items():
+            values[section][name] = _value(path, parser, values, section, name, option)
+    return Settings(GatewaySettings(**values["gateway"]), CephSettings(**values["ceph"]),
+                    SpdkSettings(**values["spdk"]))
+
+
+def _refuse_unknown(path: str, parser: configparser.ConfigParser) -> None:
+    for section in parser.sections():
+        if section not in _OPTIONS:
+            raise SettingsError(f"{path}: unknown section [{section}]; allowed are "
+                                + ", ".join(f"[{known}]" for known in _OPTIONS))
+        for name in parser[section]:
+            if name not in _OPTIONS[section]:
+                raise SettingsError(f"{path}: unknown option {name} in section [{section}]; allowed are "
+                                    + ", ".join(_OPTIONS[section]))
+
+
+def _value(path: str, parser: configparser.ConfigParser, values: Dict[str, Dict[str, Any]], section: str, name: str,
+           option: _Option) -> Any:
+    text = parser.get(section, name, fallback=None)
+    if text is None and option.default is None:
+        raise SettingsError(f"{path}: option {name} is missing in section [{section}]; add the line '{name} = ...'")
+    if not text and option.default is not None:
+        text = re.sub(r"\{(\w+)\.(\w+)\}", lambda match: str(values[match[1]][match[2]]), option.default)
+    try:
+        return option.read(text or "")
+    except ValueError as error:
+        raise SettingsError(f"{path}: option {name} in section [{section}] is '{text}'; allowed is {error}") from None
+
+
+def _word(text: str) -> str:
+    if not re.fullmatch(r"[^\s/]+", text):
+        raise ValueError("a name without spaces and slashes")
+    return text
+
+
+def _user(text: str) -> str:
+    if text.startswith("client."):
+        raise ValueError(f"the cephx user without 'client.': {text[len('client.'):]}")
+    return _word(text)
+
+
+def _group(text: str) -> str:
+    return _word(text) if text else text
+
+
+def _host_name(text: str) -> str:
+    if not re.fullmatch(r"[^\s/_]+", text):
+        raise ValueError("a name without spaces, slashes and underscores (it is part of the stored listeners' keys); "
+                         "without the option the gateway's name is used")
+    return text
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text.strip("[]")))
+    except ValueError:
+        raise ValueError("an IPv4 or IPv6 address") from None
+
+
+def _path(text: str) -> str:
+    if not os.path.isabs(text):
+        raise ValueError("an absolute path")
+    return os.path.normpath(text)
+
+
+def _optional_path(text: str) -> Optional[str]:
+    return _path(text) if text else None
+
+
+def _socket_path(text: str) -> str:
+    path = _path(text)
+    if len(os.fsencode(path)) > SOCKET_PATH_LIMIT_BYTES:
+        raise ValueError(f"a path of at most {SOCKET_PATH_LIMIT_BYTES} bytes; choose a shorter run_dir or rpc_socket")
+    return path
+
+
+def _number(kind: Callable[[str], Any], least: float, most: float) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not least <= value <= most:
+            raise ValueError(f"a number from {least} to {most}")
+        return value
+    return read
+
+
+def _log_level(text: str) -> str:
+    if text.upper() not in LOG_LEVELS:
+        raise ValueError("one of " + ", ".join(LOG_LEVELS))
+    return text.upper()
+
+
+def _arguments(text: str) -> Tuple[str, ...]:
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise ValueError(f"a line of arguments as a shell reads them ({error})") from None
+
+
+def _json_object(text: str) -> Mapping[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise ValueError('a JSON object such as {"in_capsule_data_size": 8192}')
+    return MappingProxyType(value)
+
+
+_OPTIONS: Dict[str, Dict[str, _Option]] = {
+    "gateway": {
+        "name": _Option(_word),
+        "group": _Option(_group),
+        "addr": _Option(_address),
+        "port": _Option(_number(int, 0, 65535), "5500"),
+        "host_name": _Option(_host_name, "{gateway.name}"),
+        "run_dir": _Option(_path, "/run/nvmeof-ha/{gateway.name}"),
+        "log_file": _Option(_optional_path, ""),
+        "log_level": _Option(_log_level, "INFO"),
+        "state_update_interval_sec": _Option(_number(float, 0.1, 3600), "5"),
+        "bdevs_per_context": _Option(_number(int, 1, 10000), "32"),
+    },
+    "ceph": {
+        "pool": _Option(_word),
+        "control_pool": _Option(_word, "{ceph.pool}"),
+        "config_file": _Option(_path, "/etc/ceph/ceph.conf"),
+        "id": _Option(_user, "nvmeof.{gateway.name}"),
+        "keyring": _Option(_optional_path, ""),
+    },
+    "spdk": {
+        "tgt_path": _Option(_path, "/usr/local/bin/nvmf_tgt"),
+        "tgt_cmd_extra_args": _Option(_arguments, DEFAULT_TGT_ARGS),
+        "rpc_socket": _Option(_socket_path, "{gateway.run_dir}/spdk.sock"),
+        "transport_tcp_options": _Option(_json_object, "{}"),
+    },
+}
