@@ -76,6 +76,8 @@ def _mon(directory: Path, run_directory: Path) -> Dict[str, object]:
     return {
         **_daemon_logging(directory, run_directory),
         'mon data': directory / 'mon/$id',
+        # The mons share one key; without a keyring at this path they switch cephx off.
+        'keyring': directory / 'keyrings/mon..keyring',
         # Without this the mon writes to the system's log directory.
         'mon cluster log file': directory / 'logs/cluster.log',
         'mon allow pool size one': 'true',
@@ -101,6 +103,8 @@ def _osd(install: CephInstall, directory: Path, run_directory: Path) -> Dict[str
     return {
         **_daemon_logging(directory, run_directory),
         'osd data': directory / 'osd/$id',
+        # How long an OSD that was told to end waits for a mon to take note.
+        'osd mon shutdown timeout': 0.5,
         'osd objectstore': 'memstore',
         'memstore device bytes': MEMSTORE_BYTES,
         'osd class dir': install.class_directory,
