@@ -1,0 +1,62 @@
+"""Fixtures of all layers: one Ceph cluster for the whole run, and the target program.
+
+The cluster is started by the first test that asks for it and stopped when the run ends, also by SIGTERM.
+A failed test gets the last log lines of every process that its fixtures run.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Callable, Iterator
+
+import pytest
+
+from testbed.cluster import Cluster
+
+STAND_IN_TARGET = Path(__file__).parent / 'target_sim' / 'nvmf_tgt'
+
+
+def pytest_configure() -> None:
+    # By default SIGTERM ends the interpreter at once, and the cluster would stay behind.
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit('ended by SIGTERM', returncode=143))
+
+
+@pytest.fixture(scope='session')
+def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Print a line at once, past pytest's capturing: for the progress of long steps."""
+    capture = request.config.pluginmanager.getplugin('capturemanager')
+
+    def line(text: str) -> None:
+        with capture.global_and_fixture_disabled():
+            print(f'\n  {text}', end='', flush=True)
+    return line
+
+
+@pytest.fixture(scope='session')
+def cluster(tmp_path_factory: pytest.TempPathFactory, say: Callable[[str], None]) -> Iterator[Cluster]:
+    """A running cluster, shared by all tests: who breaks a part of it mends it again."""
+    with Cluster(tmp_path_factory.mktemp('cluster')) as shared:
+        shared.start(say)
+        yield shared
+
+
+@pytest.fixture(scope='session')
+def nvmf_tgt() -> Path:
+    """The target program: $NVMF_TGT, or the stand-in."""
+    path = Path(os.environ.get('NVMF_TGT') or STAND_IN_TARGET)
+    if not os.access(path, os.X_OK):
+        pytest.fail(f'the target program {path} is not an executable file; set NVMF_TGT to the path of an '
+                    'nvmf_tgt, or unset it to test with the stand-in')
+    return path
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = yield
+    if report.failed:
+        for name, value in getattr(item, 'funcargs', {}).items():
+            if hasattr(value, 'log_tails'):   # Cluster, and whatever else runs processes for a test
+                report.sections.append((f'logs of {name}', value.log_tails()))
+    return report
