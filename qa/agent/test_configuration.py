@@ -1,0 +1,149 @@
+"""Claims about the stored form of the configuration and about names."""
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gw_agent import configuration as c
+from gw_agent import nqn as names
+
+NQN = "nqn.2016-06.io.spdk:cnode1.g1"
+HOST = "nqn.2014-08.org.nvmexpress:uuid:0e6b5b3c-9c4f-4c1a-8f7e-3a4b5c6d7e8f"
+UUID = "0e6b5b3c-9c4f-4c1a-8f7e-3a4b5c6d7e8f"
+SUBSYSTEM = c.Subsystem(NQN, "Ceph1234", 32)
+LISTENER = c.Listener("gw1", "127.0.0.2", 4420)
+NAMESPACE = c.Namespace(3, "rbd", "img_1", UUID, 2)
+
+
+def full_omap():
+    return {c.VERSION_KEY: "7", **dict([
+        c.subsystem_entry(SUBSYSTEM), c.host_entry(NQN, HOST), c.host_entry(NQN, "*"),
+        c.listener_entry(NQN, LISTENER), c.namespace_entry(NQN, NAMESPACE)])}
+
+
+def test_keys_are_those_of_existing_gateways():
+    assert sorted(full_omap()) == sorted([
+        "omap_version", f"subsystem_{NQN}", f"host_{NQN}_{HOST}", f"host_{NQN}_*",
+        f"listener_{NQN}_gw1_TCP_127.0.0.2_4420", f"namespace_{NQN}_3"])
+
+
+def test_the_object_name_is_that_of_existing_gateways():
+    assert c.object_name("g1") == "nvmeof.g1.state"
+    assert c.object_name("") == "nvmeof.state"
+
+
+def test_what_was_stored_is_what_is_read():
+    found, problems = c.parse(full_omap())
+    assert problems == []
+    assert found.subsystems == {NQN: replace(
+        SUBSYSTEM, allow_any_host=True, hosts=frozenset({HOST}), listeners=(LISTENER,), namespaces={3: NAMESPACE})}
+    (subsystem, namespace), = found.namespaces()
+    assert (subsystem.nqn, namespace) == (NQN, NAMESPACE)
+
+
+@given(st.permutations(sorted(full_omap())))
+def test_the_order_of_the_entries_does_not_matter(order):
+    omap = full_omap()
+    assert c.parse({key: omap[key] for key in order}) == c.parse(omap)
+
+
+def test_values_of_an_existing_gateway_are_read():
+    """A 64-bit number is text in protobuf's JSON, an enum its name, and there may be fields we do not use."""
+    found, problems = c.parse({
+        f"subsystem_{NQN}": json.dumps({"subsystem_nqn": NQN, "serial_number": "SPDK1", "max_namespaces": "64",
+                                        "enable_ha": True, "no_group_append": False}),
+        f"listener_{NQN}_h_TCP_fd00::1_4421": json.dumps({
+            "nqn": NQN, "host_name": "h", "traddr": "fd00::1", "adrfam": "ipv6", "trsvcid": 4421, "secure": True}),
+        f"namespace_{NQN}_1": json.dumps({
+            "rbd_pool_name": "rbd", "rbd_image_name": "i", "subsystem_nqn": NQN, "nsid": 1, "block_size": 4096,
+            "uuid": UUID.upper(), "anagrpid": 1, "create_image": True, "size": "10485760", "force": False})})
+    assert problems == []
+    subsystem = found.subsystems[NQN]
+    assert subsystem.max_namespaces == 64
+    assert subsystem.listeners == (c.Listener("h", "fd00::1", 4421, "ipv6", True),)
+    assert subsystem.listeners[0].address == "[fd00::1]:4421"
+    assert subsystem.namespaces[1] == c.Namespace(1, "rbd", "i", UUID, 1, 4096)
+
+
+@pytest.mark.parametrize("key, value, reason", [
+    (f"host_{NQN}_{HOST}", "{", "not a JSON object"),
+    (f"host_{NQN}_{HOST}", "[]", "not a JSON object"),
+    (f"host_{NQN}_{HOST}", {"subsystem_nqn": NQN, "host_nqn": "me"}, "not of the form nqn."),
+    (f"host_{NQN}_{HOST}", {"subsystem_nqn": NQN, "host_nqn": HOST, "psk": "NVMeTLSkey"}, "weaken access control"),
+    (f"host_{NQN}_{HOST}", {"subsystem_nqn": NQN + "x", "host_nqn": HOST}, "its subsystem .* is not stored"),
+    (f"subsystem_{NQN}2", {"subsystem_nqn": NQN + "2", "serial_number": "S", "dhchap_key": "k"}, "authentication"),
+    (f"subsystem_{NQN}2", {"subsystem_nqn": NQN + "2", "serial_number": "S" * 21}, "1 to 20 printable"),
+    (f"subsystem_{NQN}2", {"subsystem_nqn": NQN + "2"}, "serial_number is None"),
+    (f"subsystem_{NQN}2", {"subsystem_nqn": NQN + "2", "serial_number": "S", "max_namespaces": 0}, "number from 1"),
+    (f"namespace_{NQN}_9", {"subsystem_nqn": NQN, "nsid": True}, "nsid is True"),
+    (f"namespace_{NQN}_9", {"subsystem_nqn": NQN, "nsid": 9, "no_auto_visible": True}, "every host"),
+    (f"namespace_{NQN}_9", {"subsystem_nqn": NQN, "nsid": 9, "rbd_pool_name": "p", "rbd_image_name": "i",
+                            "uuid": "12"}, "UUID '12'"),
+    (f"namespace_{NQN}_99", {"subsystem_nqn": NQN, "nsid": 99, "rbd_pool_name": "p", "rbd_image_name": "i",
+                             "uuid": UUID}, "max_namespaces 32"),
+    (f"listener_{NQN}_h_TCP_::1_1", {"nqn": NQN, "host_name": "h", "traddr": "::1", "adrfam": "ib"}, "ipv4 or ipv6"),
+    (f"qos_{NQN}_3", {"subsystem_nqn": NQN, "nsid": 3}, "does not serve entries of that kind"),
+    ("what", {}, "does not serve entries of that kind"),
+])
+def test_an_entry_that_cannot_be_served_is_a_problem_and_the_rest_is_read(key, value, reason):
+    omap = {**full_omap()}
+    omap.pop(key, None)
+    without, _ = c.parse(omap)
+    omap[key] = value if isinstance(value, str) else json.dumps(value)
+    found, (problem,) = c.parse(omap)
+    assert found == without
+    with pytest.raises(AssertionError, match=reason):
+        raise AssertionError(problem)
+    assert key in problem
+
+
+def test_what_belongs_to_an_unreadable_subsystem_is_left_out_with_it():
+    omap = full_omap()
+    omap[f"subsystem_{NQN}"] = "garbage"
+    found, problems = c.parse(omap)
+    assert found == c.Configuration() and len(problems) == 5
+
+
+def test_all_keys_of_a_subsystem_and_of_a_namespace_are_found():
+    omap = {**full_omap(), f"qos_{NQN}_3": "", f"ns-host_{NQN}_3_{HOST}": "", f"namespace_{NQN}_33": "",
+            f"subsystem_{NQN}2": ""}
+    assert c.keys_of_subsystem(omap, NQN) == set(omap) - {"omap_version", f"subsystem_{NQN}2"}
+    assert c.keys_of_namespace(omap, NQN, 3) == {f"namespace_{NQN}_3", f"qos_{NQN}_3", f"ns-host_{NQN}_3_{HOST}"}
+
+
+def test_the_nguid_is_the_uuid():
+    assert NAMESPACE.nguid == "0E6B5B3C9C4F4C1A8F7E3A4B5C6D7E8F"
+    assert NAMESPACE.bdev_name == f"bdev_{UUID}"
+
+
+@pytest.mark.parametrize("nqn", [NQN, HOST, "nqn.2014-08.com.a-b.c:x y".replace(" ", "-")])
+def test_well_formed_nqns_are_accepted(nqn):
+    assert names.check_nqn("NQN", nqn) is None
+
+
+@pytest.mark.parametrize("nqn, reason", [
+    ("", "is empty"), ("nqn.2016-06.io.spdk:a_b", "contains '_'"), ("nqn.2016-06.io.spdk:a b", "spaces"),
+    ("nqn.2016-06.io.spdk:a\n", "unprintable"), ("nqn.2016-06.io.spdk:", "form nqn."),
+    ("nqn.2016-13.io.spdk:a", "form nqn."), ("nqn.2016-06.io.2spdk:a", "form nqn."),
+    ("nqn.2016-06.io.spdk-:a", "form nqn."), ("nqn.2016-06:a", "form nqn."), ("iqn.2016-06.io.spdk:a", "form nqn."),
+    ("nqn.2016-06.io.spdk:" + "a" * 220, "at most 223"),
+    ("nqn.2014-08.org.nvmexpress:uuid:0e6b5b3c", "does not end in a UUID"),
+    (names.DISCOVERY_NQN, "discovery subsystem"),
+])
+def test_a_malformed_nqn_is_refused_with_the_reason(nqn, reason):
+    assert reason in names.check_subsystem_nqn(nqn)
+
+
+def test_any_host_is_a_host_but_not_a_subsystem():
+    assert names.check_host_nqn("*") is None
+    assert names.check_subsystem_nqn("*") is not None
+
+
+@given(st.text(max_size=25))
+def test_a_serial_number_is_accepted_exactly_when_a_target_can_show_it(serial):
+    good = (0 < len(serial) <= 20 and all(" " <= ch <= "~" for ch in serial) and serial == serial.strip())
+    assert (names.check_serial(serial) is None) == good
