@@ -1,0 +1,184 @@
+"""Block devices: what a namespace reads and writes.
+
+`Bdev` is the interface the I/O path uses. Every operation calls `done(ok, data)` exactly once, on the event loop's thread, and never before it
+returned. `BdevRegistry` holds them by name and keeps the notifications that notify_get_notifications shows.
+"""
+from __future__ import annotations
+
+import asyncio
+import errno
+import uuid
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional
+
+if TYPE_CHECKING:
+    from .subsystem import Namespace, Subsystem
+
+TICK_RATE = 1_000_000_000
+IO_TYPES = ("read", "write", "unmap", "flush", "reset", "nvme_admin", "nvme_io", "nvme_io_md", "write_zeroes", "zcopy", "get_zone_info", "zone_management",
+            "zone_append", "compare", "compare_and_write", "abort", "seek_hole", "seek_data", "copy", "nvme_iov_md", "nvme_nssr", "write_uncorrectable")
+Done = Callable[[bool, bytes], None]
+
+
+class BdevError(Exception):
+    """A bdev operation failed with an errno."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(errno.errorcode.get(number, str(number)))
+        self.errno = number
+
+
+class Bdev:
+    product_name = ""
+    has_volatile_cache = False
+    supported: frozenset = frozenset()
+
+    def __init__(self, name: str, identity: Optional[uuid.UUID], block_size: int, num_blocks: int) -> None:
+        self.name = name
+        self.uuid = identity or uuid.uuid4()
+        self.block_size = block_size
+        self.num_blocks = num_blocks
+        self.counters = {"read": [0, 0], "write": [0, 0], "unmap": [0, 0]}
+        self.user: Optional[tuple[Subsystem, Namespace]] = None
+
+    @property
+    def is_claimed(self) -> bool:
+        return self.user is not None
+
+    def claim(self, subsystem: Subsystem, namespace: Namespace) -> None:
+        self.user = (subsystem, namespace)
+
+    def release(self) -> None:
+        self.user = None
+
+    def read(self, offset: int, length: int, done: Done) -> None:
+        raise NotImplementedError
+
+    def write(self, offset: int, data: bytes, done: Done) -> None:
+        raise NotImplementedError
+
+    def write_zeroes(self, offset: int, length: int, done: Done) -> None:
+        raise NotImplementedError
+
+    def unmap(self, offset: int, length: int, done: Done) -> None:
+        raise NotImplementedError
+
+    def flush(self, done: Done) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Gives back what the device holds. No I/O may be in flight."""
+
+    def driver_json(self) -> dict:
+        return {}
+
+    def count(self, kind: str, length: int) -> None:
+        counter = self.counters[kind]
+        counter[0] += length
+        counter[1] += 1
+
+    def as_json(self) -> dict:
+        shown: dict[str, Any] = {
+            "name": self.name, "aliases": [str(self.uuid)], "product_name": self.product_name, "block_size": self.block_size,
+            "num_blocks": self.num_blocks, "preferred_write_alignment": 0, "preferred_write_granularity": 0, "optimal_write_size": 0,
+            "preferred_unmap_alignment": 0, "preferred_unmap_granularity": 0, "uuid": str(self.uuid),
+            "assigned_rate_limits": {"rw_ios_per_sec": 0, "rw_mbytes_per_sec": 0, "r_mbytes_per_sec": 0, "w_mbytes_per_sec": 0},
+            "claimed": self.is_claimed}
+        if self.is_claimed:
+            shown["claim_type"] = "exclusive_write"
+        shown["zoned"] = False
+        shown["supported_io_types"] = {kind: kind in self.supported for kind in IO_TYPES}
+        shown["driver_specific"] = self.driver_json()
+        return shown
+
+    def iostat_json(self) -> dict:
+        names = (("read", "read"), ("written", "write"), ("unmapped", "unmap"))
+        shown: dict[str, Any] = {"name": self.name}
+        for participle, kind in names:
+            shown[f"bytes_{participle}"], shown[f"num_{kind}_ops"] = self.counters[kind]
+        shown["bytes_copied"] = shown["num_copy_ops"] = 0
+        for kind in ("read", "write", "unmap", "copy"):
+            shown.update({f"{kind}_latency_ticks": 0, f"max_{kind}_latency_ticks": 0, f"min_{kind}_latency_ticks": 0})
+        shown["io_error"] = {}
+        return shown
+
+
+class MallocBdev(Bdev):
+    """A device in memory, for tests without Ceph."""
+
+    product_name = "Malloc disk"
+    has_volatile_cache = True
+    supported = frozenset(("read", "write", "unmap", "flush", "reset", "write_zeroes", "zcopy", "abort", "copy", "nvme_iov_md"))
+
+    def __init__(self, name: str, identity: Optional[uuid.UUID], block_size: int, num_blocks: int) -> None:
+        super().__init__(name, identity, block_size, num_blocks)
+        self._loop = asyncio.get_running_loop()
+        self._data = bytearray(block_size * num_blocks)
+
+    def read(self, offset: int, length: int, done: Done) -> None:
+        self._loop.call_soon(done, True, bytes(self._data[offset:offset + length]))
+
+    def write(self, offset: int, data: bytes, done: Done) -> None:
+        self._data[offset:offset + len(data)] = data
+        self._loop.call_soon(done, True, b"")
+
+    def write_zeroes(self, offset: int, length: int, done: Done) -> None:
+        self.write(offset, bytes(length), done)
+
+    def unmap(self, offset: int, length: int, done: Done) -> None:
+        self.write(offset, bytes(length), done)
+
+    def flush(self, done: Done) -> None:
+        self._loop.call_soon(done, True, b"")
+
+
+class BdevRegistry:
+    def __init__(self) -> None:
+        self._bdevs: dict[str, Bdev] = {}
+        self.notifications: list[tuple[str, str]] = []
+        self._numbers: dict[str, int] = {}
+
+    def __iter__(self) -> Iterator[Bdev]:
+        return iter(list(self._bdevs.values()))
+
+    def next_name(self, prefix: str) -> str:
+        number = self._numbers.get(prefix, 0)
+        self._numbers[prefix] = number + 1
+        return f"{prefix}{number}"
+
+    def find(self, name: str) -> Optional[Bdev]:
+        """By name or by its alias, the uuid."""
+        return self._bdevs.get(name) or next((bdev for bdev in self._bdevs.values() if str(bdev.uuid) == name), None)
+
+    def get(self, name: str) -> Bdev:
+        """Raises BdevError ENODEV."""
+        bdev = self.find(name)
+        if bdev is None:
+            raise BdevError(errno.ENODEV)
+        return bdev
+
+    def add(self, bdev: Bdev) -> None:
+        """Raises BdevError EEXIST: the name or the uuid is taken."""
+        if self.find(bdev.name) is not None or self.find(str(bdev.uuid)) is not None:
+            raise BdevError(errno.EEXIST)
+        self._bdevs[bdev.name] = bdev
+        self.notifications.append(("bdev_register", bdev.name))
+
+    def resize(self, bdev: Bdev, num_blocks: int) -> None:
+        """Takes over a new size and tells the hosts of its namespace."""
+        if bdev.num_blocks != num_blocks:
+            bdev.num_blocks = num_blocks
+            self.notifications.append(("bdev_resize", bdev.name))
+            if bdev.user is not None:
+                subsystem, namespace = bdev.user
+                subsystem.namespace_changed(namespace)
+
+    async def remove(self, bdev: Bdev) -> None:
+        """Removes its namespace first, which waits for the I/O in flight."""
+        if bdev.user is not None:
+            subsystem, namespace = bdev.user
+            async with subsystem.state_change(namespace.nsid):
+                if subsystem.namespaces.get(namespace.nsid) is namespace:
+                    subsystem.remove_namespace(namespace.nsid)
+        if self._bdevs.pop(bdev.name, None) is not None:
+            self.notifications.append(("bdev_unregister", bdev.name))
+            bdev.close()

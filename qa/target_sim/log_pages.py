@@ -1,0 +1,98 @@
+"""Get Log Page: ANA, changed namespaces, discovery, effects, and the pages that are only ever zeros here."""
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Optional
+
+from . import events
+from .identify import FIRMWARE
+from .nvme_format import (ADMIN_ABORT, ADMIN_ASYNC_EVENT, ADMIN_GET_FEATURES, ADMIN_GET_LOG_PAGE, ADMIN_IDENTIFY, ADMIN_KEEP_ALIVE, ADMIN_SET_FEATURES,
+                          INVALID_FIELD, INVALID_LOG_PAGE, IO_DATASET_MANAGEMENT, IO_FLUSH, IO_READ, IO_WRITE, IO_WRITE_ZEROES, MAX_QUEUE_DEPTH,
+                          SUCCESS, Command)
+
+if TYPE_CHECKING:
+    from .controller import Controller
+    from .subsystem import Subsystem
+    from .target import NvmfTarget
+
+SUPPORTED_PAGES, ERROR, HEALTH, FIRMWARE_SLOT, EFFECTS, FEATURE_EFFECTS, MI_EFFECTS = 0x00, 0x01, 0x02, 0x03, 0x05, 0x12, 0x13
+ZERO_PAGE_SIZE = 4096
+IS_SUPPORTED, CHANGES_BLOCKS = 1 << 0, 1 << 1
+NAMESPACE_SCOPE, CONTROLLER_SCOPE = 1 << 20, 1 << 21
+TCP, IPV4, IPV6 = 3, 1, 2
+SUBTYPE_NVM = 2
+SECURE_CHANNEL_NOT_REQUIRED = 2
+SECURE_CHANNEL_REQUIRED = 1
+
+
+def answer(controller: Controller, command: Command) -> tuple[int, bytes]:
+    """The status and the part of the page that was asked for."""
+    page_id = command.cdw10 & 0xFF
+    length = ((command.cdw11 & 0xFFFF) << 16 | command.cdw10 >> 16) * 4 + 4
+    offset = command.cdw13 << 32 | command.cdw12
+    if offset & 3 or length > command.length:
+        return INVALID_FIELD, b""
+    page = _page(controller, page_id, groups_only=bool(command.cdw10 >> 8 & 1))
+    if page is None:
+        return INVALID_LOG_PAGE, b""
+    if offset >= len(page):
+        return INVALID_FIELD, b""
+    controller.events.log_page_read(page_id, retain=bool(command.cdw10 >> 15 & 1))
+    return SUCCESS, page[offset:offset + length].ljust(length, b"\0")
+
+
+def _page(controller: Controller, page_id: int, groups_only: bool) -> Optional[bytes]:
+    if controller.subsystem.is_discovery:
+        return discovery_log(controller.target, controller.hostnqn) if page_id == events.LOG_DISCOVERY else None
+    if page_id == events.LOG_ANA:
+        return ana_log(controller, groups_only) if controller.subsystem.ana_reporting else None
+    if page_id == events.LOG_CHANGED_NAMESPACES:
+        changed = controller.events.take_changed_namespaces()
+        return struct.pack(f"<{len(changed)}I", *changed).ljust(ZERO_PAGE_SIZE, b"\0")
+    if page_id == EFFECTS:
+        return _effects()
+    if page_id == FIRMWARE_SLOT:
+        return (b"\1" + bytes(7) + FIRMWARE.ljust(8)).ljust(512, b"\0")
+    if page_id == SUPPORTED_PAGES:
+        return _flags(1024, dict.fromkeys((SUPPORTED_PAGES, ERROR, HEALTH, FIRMWARE_SLOT, events.LOG_CHANGED_NAMESPACES, EFFECTS, events.LOG_ANA), IS_SUPPORTED))
+    if page_id in (ERROR, HEALTH, FEATURE_EFFECTS, MI_EFFECTS):
+        return bytes(ZERO_PAGE_SIZE * 2)
+    return None
+
+
+def ana_log(controller: Controller, groups_only: bool) -> bytes:
+    """One descriptor for each ANA group that has namespaces."""
+    groups = controller.subsystem.groups_in_use()
+    page = struct.pack("<QHxxxxxx", 0, len(groups))
+    for group, nsids in groups.items():
+        listed = [] if groups_only else nsids
+        page += struct.pack(f"<IIQB15x{len(listed)}I", group, len(listed), 0, controller.ana_state(group), *listed)
+    return page
+
+
+def discovery_log(target: NvmfTarget, hostnqn: str) -> bytes:
+    """The listeners of every subsystem that this host may use."""
+    entries = [_discovery_entry(number, subsystem, listener) for subsystem in target.subsystems.values() if subsystem.allows_host(hostnqn)
+               for number, listener in enumerate(subsystem.listeners)]
+    return struct.pack("<QQH1006x", target.discovery_generation, len(entries), 0) + b"".join(entries)
+
+
+def _discovery_entry(port_id: int, subsystem: Subsystem, listener) -> bytes:
+    address = listener.address
+    requirement = SECURE_CHANNEL_REQUIRED if listener.secure_channel else SECURE_CHANNEL_NOT_REQUIRED
+    return struct.pack("<BBBBHHH22x32s192x256s256s256x", TCP, IPV6 if address.adrfam == "IPv6" else IPV4, SUBTYPE_NVM, requirement, port_id, 0xFFFF,
+                       MAX_QUEUE_DEPTH, address.trsvcid.encode().ljust(32), subsystem.nqn.encode(), address.traddr.encode().ljust(256))
+
+
+def _flags(size: int, flags: dict[int, int]) -> bytes:
+    words = [flags.get(number, 0) for number in range(size // 4)]
+    return struct.pack(f"<{len(words)}I", *words)
+
+
+def _effects() -> bytes:
+    both = IS_SUPPORTED | NAMESPACE_SCOPE | CONTROLLER_SCOPE
+    admin = dict.fromkeys((ADMIN_GET_LOG_PAGE, ADMIN_IDENTIFY, ADMIN_SET_FEATURES, ADMIN_GET_FEATURES), both)
+    admin.update(dict.fromkeys((ADMIN_ABORT, ADMIN_ASYNC_EVENT, ADMIN_KEEP_ALIVE), IS_SUPPORTED | CONTROLLER_SCOPE))
+    io = dict.fromkeys((IO_FLUSH, IO_WRITE, IO_WRITE_ZEROES, IO_DATASET_MANAGEMENT), IS_SUPPORTED | CHANGES_BLOCKS | NAMESPACE_SCOPE)
+    io[IO_READ] = IS_SUPPORTED | NAMESPACE_SCOPE
+    return _flags(1024, admin) + _flags(1024, io) + bytes(2048)
