@@ -1,0 +1,138 @@
+"""What can happen to the core.  Frozen values; the shells build them, ``machine.step`` consumes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import FrozenSet, Optional, Tuple, Union
+
+from .model import NO_VERSION, Instance, Subsystem, Version
+from .timing import Timing
+
+
+class TargetState(str, Enum):
+    """What the gateway host says of its target."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+
+
+class Outcome(str, Enum):
+    """How a gateway answered one phase of one ANA group."""
+
+    OPTIMIZED = "optimized"
+    DRAINED = "drained"
+    DECLINED = "declined"
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """``outcome`` for exactly the commit ``since`` of ``AnaGroup.since``.
+
+    ``DECLINED`` promises that nothing was made optimized under that commit, or that it has drained since.
+    """
+
+    ana_group_id: int
+    since: Version
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Beacon:
+    """One beacon of a gateway.
+
+    ``version``: the newest map whose restrictions are all applied.  ``reaped``: instances of this gateway whose
+    process this warden has seen end.  ``stuck``: I/O makes no progress although the cluster looks healthy.
+    ``subsystems`` is None unless the ack asked for the full list; ``digest`` names it.
+    """
+
+    gateway: str
+    instance: Optional[Instance]
+    sequence: int
+    version: Version = NO_VERSION
+    target: TargetState = TargetState.STARTING
+    leaving: bool = False
+    stuck: str = ""
+    addresses: FrozenSet[str] = frozenset()
+    confirmations: Tuple[Confirmation, ...] = ()
+    reaped: Tuple[Instance, ...] = ()
+    digest: str = ""
+    subsystems: Optional[Tuple[Subsystem, ...]] = None
+    load: int = 0
+
+
+@dataclass(frozen=True)
+class BeaconReceived:
+    beacon: Beacon
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Time has passed.  ``green_seats``: seats whose canary came back through the driver's own callback lately."""
+
+    green_seats: int = 3
+
+
+@dataclass(frozen=True)
+class Committed:
+    """Two seats acknowledged exactly this version."""
+
+    version: Version
+
+
+@dataclass(frozen=True)
+class GatewayStored:
+    """The mon KV store holds this gateway's record with these addresses."""
+
+    gateway_id: str
+    instance: Optional[Instance]
+    addresses: FrozenSet[str]
+
+
+@dataclass(frozen=True)
+class Fenced:
+    """Every address of the instance is blocklisted; ``osd_epoch`` was read from the mons after the last answer."""
+
+    instance: Instance
+    osd_epoch: int
+
+
+@dataclass(frozen=True)
+class FenceFailed:
+    instance: Instance
+    reason: str
+
+
+@dataclass(frozen=True)
+class Deposed:
+    """Another mgr holds a higher ballot, or the mons fenced this one."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Command:
+    """What an operator asked for; ``request_id`` comes back in ``Reply``."""
+
+    request_id: int
+
+
+@dataclass(frozen=True)
+class CreateGateway(Command):
+    gateway_id: str = ""
+
+
+@dataclass(frozen=True)
+class DeleteGateway(Command):
+    gateway_id: str = ""
+
+
+@dataclass(frozen=True)
+class SetTiming(Command):
+    timing: Timing = field(default_factory=Timing)
+    failback_doubling: bool = True
+
+
+Event = Union[BeaconReceived, Tick, Committed, GatewayStored, Fenced, FenceFailed, Deposed, CreateGateway,
+              DeleteGateway, SetTiming]
+

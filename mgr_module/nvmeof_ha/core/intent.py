@@ -1,0 +1,124 @@
+"""What operators asked for: which gateways exist, with which timers; and what a dying mgr left undone of it.
+
+Creating what exists and deleting what does not are silent successes, as users of ``ceph nvme-gw`` expect.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import replace
+from typing import List, Tuple
+
+from .actions import Reply
+from .events import CreateGateway, DeleteGateway, SetTiming
+from .model import (MAX_GATEWAYS, AnaGroup, Availability, Departed, Gateway, Instance, ModelError, Phase, check_name,
+                    smallest_free)
+from .soft import State, change
+
+Handled = Tuple[State, Tuple[Reply, ...]]
+
+
+def create(state: State, event: CreateGateway, now: float) -> Handled:
+    try:
+        check_name("gateway id", event.gateway_id)
+    except ModelError as error:
+        return state, (Reply(event.request_id, errno.EINVAL, str(error)),)
+    if state.committed is None:
+        return _not_yet(state, event.request_id)
+    known = state.map.gateway(event.gateway_id)
+    if known is not None:
+        state = state.with_map(state.map.with_gateway(replace(known, deleting=False)))
+        return state, (Reply(event.request_id, 0),)
+    return _create_new(state, event)
+
+
+def _create_new(state: State, event: CreateGateway) -> Handled:
+    """A new gateway inherits the ANA group of one that is being deleted and runs no more, else the smallest free one."""
+    place = f"{state.map.pool}/{state.map.group}"
+    gateway_map = state.map
+    left = next((g for g in gateway_map.gateways if g.deleting and g.instance is None), None)
+    if left is not None:
+        gateway_map = gateway_map.without_gateway(left.id)
+    ana_group_id = left.ana_group_id if left else smallest_free(g.id for g in gateway_map.ana_groups)
+    if ana_group_id > MAX_GATEWAYS:
+        return state, (Reply(event.request_id, errno.EINVAL, f"group {place} has {MAX_GATEWAYS} gateways, which is all "
+                             "that NVMe's controller ids allow: delete one first, or use another group"),)
+    group = gateway_map.ana_group(ana_group_id) or AnaGroup(ana_group_id, event.gateway_id)
+    gateway = Gateway(event.gateway_id, ana_group_id, last_number=gateway_map.number_floor)
+    gateway_map = gateway_map.with_gateway(gateway).with_ana_group(replace(group, owner=gateway.id))
+    return state.with_map(gateway_map), (Reply(event.request_id, 0),)
+
+
+def delete(state: State, event: DeleteGateway, now: float) -> Handled:
+    if state.committed is None:
+        return _not_yet(state, event.request_id)
+    gateway = state.map.gateway(event.gateway_id)
+    if gateway is not None:
+        state = state.with_map(state.map.with_gateway(replace(gateway, deleting=True)))
+    return state, (Reply(event.request_id, 0),)
+
+
+def set_timing(state: State, event: SetTiming, now: float) -> Handled:
+    """A shorter lease shortens W only later: leases given out under the old one are still running."""
+    wait_s = max(state.map.lease_wait_s, event.timing.lease_wait_s)
+    state = state.with_map(replace(state.map, timing=event.timing, lease_wait_s=wait_s))
+    return state.with_soft(failback_doubling=event.failback_doubling), (Reply(event.request_id, 0),)
+
+
+def _not_yet(state: State, request_id: int) -> Handled:
+    return state, (Reply(request_id, errno.EAGAIN, "this mgr is still taking over the gateway map of "
+                         f"{state.map.pool}/{state.map.group}: try again in a moment"),)
+
+
+def merge_records(state: State) -> State:
+    """Intent is in the mon KV store before it is in the seats; finish what is missing there.
+
+    A gateway that the seats do not know although its record names an instance means that the seats were lost: that
+    instance may write to every ANA group, and is suspected.
+    """
+    lost: List[Instance] = []
+    for record in state.soft.records:
+        known = state.map.gateway(record.id)
+        if known is not None:
+            state = state.with_map(state.map.with_gateway(replace(
+                known, enabled=record.enabled, deleting=record.deleting, location=record.location)))
+            continue
+        taken = {g.ana_group_id for g in state.map.gateways}
+        number = record.ana_group_id if record.ana_group_id not in taken else smallest_free(taken)
+        gateway = replace(record, ana_group_id=number)
+        if record.instance is not None:
+            gateway = replace(gateway, availability=Availability.SUSPECT, suspected_at=state.next_version)
+            lost.append(record.instance)
+        gateway_map = state.map.with_gateway(gateway)
+        group = gateway_map.ana_group(number) or AnaGroup(number, record.id)
+        state = state.with_map(gateway_map.with_ana_group(replace(group, owner=record.id)))
+    for group in state.map.ana_groups if lost else ():
+        state = change(state, group, phase=Phase.FENCING, holder=None, incoming=None,
+                       writers=group.writers | frozenset(lost))
+    return state.with_soft(records=())
+
+
+def retiring(state: State, group: AnaGroup) -> bool:
+    """The group's owner is being deleted, and nothing needs the group any more."""
+    owner = state.map.gateway(group.owner)
+    if owner is None or not owner.deleting:
+        return False
+    if all(g.deleting for g in state.map.gateways):
+        return True
+    witnesses = [g for g in state.map.gateways if g.availability is Availability.AVAILABLE]
+    return bool(witnesses) and not any(s.namespaces_in(group.id) for g in witnesses for s in g.subsystems)
+
+
+def remove_deleted(state: State) -> State:
+    """A deleted gateway disappears, with its ANA group, once it serves nothing and nobody serves the group."""
+    for gateway in state.map.gateways:
+        group = state.map.ana_group(gateway.ana_group_id)
+        if not gateway.deleting or group is None or group.phase is not Phase.UNSERVED or not retiring(state, group):
+            continue
+        if gateway.instance is not None and state.map.served_by(gateway.instance):
+            continue
+        gateway_map = state.map.without_gateway(gateway.id).without_ana_group(group.id)
+        if gateway.instance is not None:
+            gateway_map = gateway_map.with_departed(Departed(gateway.instance, gateway.addresses))
+        state = state.with_map(gateway_map)
+    return state

@@ -1,0 +1,73 @@
+"""Which gateway should serve an ANA group, and when a served one should move.
+
+Owner first; else the gateway that covers most, same location as the owner, least loaded, lowest id.  Pure ranking: it
+changes nothing and knows no phase; ``machine.py`` decides what follows.
+"""
+
+from __future__ import annotations
+
+from typing import FrozenSet, Iterable, Mapping, Optional, Tuple
+
+from .model import AnaGroup, Availability, Gateway, Map
+from .timing import BACKOFF_CAP_S, FLAP_WINDOW_S
+
+
+def covered(gateway_map: Map, gateway: Gateway, ana_group_id: int) -> Tuple[bool, int]:
+    """(complete, namespaces): does the gateway have a listener for every subsystem with namespaces in the ANA group,
+    and how many of its namespaces do its listeners reach."""
+    needed: dict = {}
+    for other in gateway_map.gateways:
+        for subsystem in other.subsystems:
+            count = subsystem.namespaces_in(ana_group_id)
+            if count:
+                needed[subsystem.nqn] = max(count, needed.get(subsystem.nqn, 0))
+    listening = {s.nqn for s in gateway.subsystems if s.listeners}
+    reached = sum(count for nqn, count in needed.items() if nqn in listening)
+    return set(needed) <= listening, reached
+
+
+def ready(gateway: Gateway, stored: Mapping[str, Gateway]) -> bool:
+    """Well, wanted, and with addresses that the mon KV store holds already: it may be given ANA groups."""
+    record = stored.get(gateway.id)
+    return (gateway.availability is Availability.AVAILABLE and gateway.enabled and not gateway.deleting
+            and not gateway.leaving and bool(gateway.addresses) and record is not None
+            and record.instance == gateway.instance and gateway.addresses <= record.addresses)
+
+
+def choose(gateway_map: Map, group: AnaGroup, stored: Mapping[str, Gateway], load: Mapping[str, int],
+           barred: FrozenSet[str] = frozenset()) -> Optional[Gateway]:
+    """The best gateway for the ANA group, or None.  ``barred``: gateway ids that just failed to take it."""
+    usable = [g for g in gateway_map.gateways if ready(g, stored) and g.id not in barred]
+    if not usable:
+        return None
+    owner = gateway_map.gateway(group.owner)
+    location = "" if owner is None else owner.location
+
+    def rank(gateway: Gateway) -> Tuple:
+        complete, reached = covered(gateway_map, gateway, group.id)
+        served, namespaces = _held(gateway_map, gateway, group)
+        return (not complete, -reached, gateway.id != group.owner, gateway.location != location,
+                namespaces, served, load.get(gateway.id, 0), gateway.id)
+    return min(usable, key=rank)
+
+
+def _held(gateway_map: Map, gateway: Gateway, but: AnaGroup) -> Tuple[int, int]:
+    """ANA groups and namespaces that the gateway serves already, ``but`` not counted."""
+    groups = [g for g in gateway_map.ana_groups
+              if g.server is not None and g.server == gateway.instance and g.id != but.id]
+    return len(groups), sum(gateway_map.namespaces_in(g.id) for g in groups)
+
+
+def better(gateway_map: Map, group: AnaGroup, candidate: Gateway, holder: Gateway) -> bool:
+    """The candidate reaches namespaces of the ANA group that the holder has no listener for."""
+    return covered(gateway_map, candidate, group.id)[1] > covered(gateway_map, holder, group.id)[1]
+
+
+def failback_due_s(delay_s: float, well_since_s: float, flaps_s: Iterable[float], now: float, doubling: bool) -> float:
+    """When an owner that has been well since ``well_since_s`` may have its ANA group back.
+
+    Each flap (an unplanned loss within ``FLAP_WINDOW_S``) after the first doubles the delay, up to ``BACKOFF_CAP_S``.
+    """
+    flaps = sum(1 for at in flaps_s if now - at < FLAP_WINDOW_S)
+    factor = 2 ** min(max(flaps - 1, 0), 16) if doubling else 1
+    return well_since_s + min(delay_s * factor, max(BACKOFF_CAP_S, delay_s))
