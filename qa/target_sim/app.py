@@ -77,7 +77,6 @@ class App:
 
     async def shutdown(self) -> None:
         """Returns when nothing is left to wait for."""
-        self.target.stop_listening()
         for subsystem in list(self.target.subsystems.values()):
             await self.target.delete_subsystem(subsystem)
         for bdev in self.bdevs:

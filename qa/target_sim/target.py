@@ -51,7 +51,8 @@ class Portal:
 class NvmfTarget:
     def __init__(self) -> None:
         self.transports: dict[str, dict[str, Any]] = {}
-        self.subsystems: dict[str, Subsystem] = {DISCOVERY_NQN: Subsystem(DISCOVERY_NQN, allow_any_host=True)}
+        self.discovery = Subsystem(DISCOVERY_NQN, allow_any_host=True)
+        self.subsystems: dict[str, Subsystem] = {DISCOVERY_NQN: self.discovery}
         self.discovery_generation = 0
         self.connections: set[Connection] = set()
         self.totals = {"admin_qpairs": 0, "io_qpairs": 0}
@@ -112,14 +113,9 @@ class NvmfTarget:
             portal.close()
             del self._portals[address]
 
-    def stop_listening(self) -> None:
-        for portal in self._portals.values():
-            portal.close()
-        self._portals = {}
-
     def discovery_changed(self) -> None:
         self.discovery_generation += 1
-        for controller in self.subsystems[DISCOVERY_NQN].controllers.values():
+        for controller in self.discovery.controllers.values():
             controller.events.discovery_log_changed()
 
     # commands
