@@ -64,10 +64,17 @@ def may_be_optimized(view: View, instance: Instance, ana_group_id: int, lease_va
             and target.declined.get(ana_group_id) != group.since)
 
 
+def may_stay_optimized(view: View, instance: Instance, ana_group_id: int, lease_valid: bool) -> bool:
+    """A suspicion alone makes nothing inaccessible: it ends the lease's extension, and the lease's end restricts."""
+    return lease_valid and view.may_keep(instance, ana_group_id)
+
+
 def plan(view: View, instance: Instance, lease_valid: bool, target: Target) -> Plan:
     """The next step towards what the map wants of this instance."""
     wanted = {g for g in _group_ids(view, target) if may_be_optimized(view, instance, g, lease_valid, target)}
-    restrict = frozenset(g for g, state in target.states.items() if state != INACCESSIBLE and g not in wanted)
+    kept = {g for g, state in target.states.items()
+            if state == OPTIMIZED and may_stay_optimized(view, instance, g, lease_valid)}
+    restrict = frozenset(g for g, state in target.states.items() if state != INACCESSIBLE and g not in wanted | kept)
     groups = () if view.permits is None else view.permits.ana_groups
     missing = [g for g in groups if g.id in wanted and target.states.get(g.id) != OPTIMIZED]
     barrier = max((g.osd_epoch for g in missing), default=0)
@@ -120,7 +127,7 @@ def restrictions_applied(view: View, instance: Instance, target: Target) -> bool
     """Every ANA group that the agreed map does not give to this instance reads back inaccessible."""
     if view.permits is None:
         return False
-    return all(state == INACCESSIBLE or view.may_serve(instance, group) for group, state in target.states.items())
+    return all(state == INACCESSIBLE or view.may_keep(instance, group) for group, state in target.states.items())
 
 
 def admitted(view: View, instance: Instance) -> Optional[Gateway]:

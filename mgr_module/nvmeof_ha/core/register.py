@@ -115,8 +115,12 @@ class View:
         return any(m.is_over(instance) for m in self.restricts)
 
     def may_serve(self, instance: Instance, ana_group_id: int) -> bool:
-        """The permitting map lets the instance be optimized for the ANA group and no other map forbids it."""
-        if self.permits is None or self.suspected(instance) or self.over(instance):
+        """The permitting map lets the instance become optimized for the ANA group and no other map forbids it."""
+        return not self.suspected(instance) and self.may_keep(instance, ana_group_id)
+
+    def may_keep(self, instance: Instance, ana_group_id: int) -> bool:
+        """As ``may_serve``, suspicion aside: that only ends the extension of the lease."""
+        if self.permits is None or self.over(instance):
             return False
         return all(_permits(m, instance, ana_group_id) for m in (self.permits, *self.restricts))
 
