@@ -66,7 +66,7 @@ def _daemon_logging(directory: Path, run_directory: Path) -> Dict[str, object]:
     return {
         'log file': directory / 'logs/$name.log',
         'log to stderr': 'false',
-        'err to stderr': 'true',
+        'err to stderr': 'false',
         'log max recent': 500,
         'admin socket': run_directory / '$name.asok',
     }

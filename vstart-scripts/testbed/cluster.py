@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 import uuid
@@ -26,6 +27,7 @@ from .waiting import WaitTimeout, wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STATE_FILE = 'testbed-state.json'
+STATE_VERSION = 2
 POOL = 'rbd'
 ADMIN = 'client.admin'
 LONGEST_SOCKET_NAME = len('client.nvmeof.0123456789.asok')
@@ -65,7 +67,8 @@ class Cluster:
         self.directory = Path(directory).resolve()
         self.address = address
         self.daemons: Dict[str, Daemon] = {}
-        self.own_modules: List[str] = []
+        self.own_modules: List[str] = []   # names of the mgr modules found in modules_dir
+        self.release = 0                   # of Ceph, as a number; known once started
         self._mon_names = [chr(ord('a') + number) for number in range(mons)]
         self._mgr_names = [chr(ord('x') + number) for number in range(mgrs)]
         self._osd_uuids = [str(uuid.uuid4()) for _ in range(osds)]
@@ -102,6 +105,7 @@ class Cluster:
     def start(self, progress: Callable[[str], None] = lambda _line: None) -> None:
         """Up when this returns: mons in quorum, an active and all standby mgrs, all OSDs, pool `rbd`."""
         install = CephInstall.find()
+        self.release = install.release
         self._claim_directory()
         try:
             progress(f'Ceph {install.version}: writing keys and maps to {self.directory}')
@@ -120,10 +124,8 @@ class Cluster:
     def stop(self) -> None:
         """End every daemon; the directory with logs and state stays."""
         stop_all(list(self.daemons.values()))
-        if self.run_directory.parent != self.directory and self.run_directory.exists():
-            for socket_path in self.run_directory.iterdir():
-                socket_path.unlink()
-            self.run_directory.rmdir()
+        if self.run_directory.parent != self.directory:
+            shutil.rmtree(self.run_directory, ignore_errors=True)
 
     def _claim_directory(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -201,7 +203,7 @@ class Cluster:
     # -- state for other processes --------------------------------------------------------------------
 
     def _save(self) -> None:
-        state = {'version': 1, 'fsid': self._fsid, 'address': self.address,
+        state = {'version': STATE_VERSION, 'release': self.release, 'fsid': self._fsid, 'address': self.address,
                  'mons': self._mon_names, 'mgrs': self._mgr_names, 'osds': self._osd_uuids,
                  'own_modules': self.own_modules, 'run_directory': str(self.run_directory),
                  'daemons': [daemon.to_state() for daemon in list(self.daemons.values())]}
@@ -225,9 +227,13 @@ class Cluster:
         except ValueError as error:
             raise ClusterError(f'{state_file} is damaged ({error}); end the ceph processes that name '
                                f'{directory} by hand and remove it') from error
+        if state['version'] != STATE_VERSION:
+            raise ClusterError(f'{state_file} has version {state["version"]}, this checkout knows '
+                               f'{STATE_VERSION}; use the checkout that started the cluster')
         cluster = cls(directory, len(state['mons']), len(state['mgrs']), len(state['osds']),
                       address=state['address'])
         cluster._fsid = state['fsid']
+        cluster.release = state['release']
         cluster._osd_uuids = state['osds']
         cluster.own_modules = state['own_modules']
         cluster.run_directory = Path(state['run_directory'])
@@ -269,6 +275,27 @@ class Cluster:
         self.keyring(entity).chmod(0o600)
         return self.keyring(entity)
 
+    def enable_module(self, name: str, timeout_s: float = 60) -> None:
+        """Enable a mgr module and wait until the mgrs, which restart for that, are back with it.
+
+        Raises ClusterError with the mons' last answer.
+        """
+        if not (self.directory / 'mgr-modules' / name).exists():
+            raise ClusterError(f'no mgr module {name}: neither Ceph brings it nor is it in {self._modules_dir}')
+        dump = self.ceph_json('mgr', 'dump')
+        if name in dump['modules']:
+            return
+
+        def enable() -> bool:
+            # Refused while the mgr map does not list the module yet, or a standby does not.
+            self.ceph('mgr', 'module', 'enable', name)
+            return True
+
+        def restarted() -> bool:
+            return self._mgrs_up() and self.ceph_json('mgr', 'dump')['active_gid'] != dump['active_gid']
+        self._wait(enable, timeout_s, f'mgr module {name} to be enabled')
+        self._wait(restarted, timeout_s, f'the mgrs to come back with module {name}')
+
     def active_mgr(self) -> str:
         """Name of the active mgr (`x`), '' when there is none at the moment."""
         dump = self.ceph_json('mgr', 'dump')
@@ -289,7 +316,7 @@ class Cluster:
         try:
             wait_until(condition_or_death, timeout_s, what, interval_s=0.2, not_yet=(CommandFailed,))
         except WaitTimeout as error:
-            raise ClusterError(f'{error}\n{self.log_tails()}') from error
+            raise ClusterError(f'{error}\n{self.log_tails(6)}') from error
 
     def check_daemons(self) -> None:
         """Raises ClusterError with the last log lines of a daemon that should run and does not."""
@@ -303,14 +330,14 @@ class Cluster:
 
 
 def running_clusters() -> List[Path]:
-    """Directories of the testbed clusters whose mons run on this machine now, as seen in /proc."""
+    """Directories of the testbed clusters that have a daemon running on this machine now, as seen in /proc."""
     found = set()
     for cmdline in PROC.glob('[0-9]*/cmdline'):
         try:
             words = cmdline.read_bytes().decode(errors='replace').split('\0')
         except (FileNotFoundError, ProcessLookupError):
             continue   # that process ended just now
-        if words[0].endswith('ceph-mon') and '--conf' in words:
+        if Path(words[0]).name in ('ceph-mon', 'ceph-mgr', 'ceph-osd') and '--conf' in words:
             directory = Path(words[words.index('--conf') + 1]).parent
             if (directory / STATE_FILE).exists():
                 found.add(directory)

@@ -1,0 +1,136 @@
+"""vstart.sh: start a cluster with gateways for work by hand, or say which ones run.
+
+What it starts stays up after it; vstop.sh ends it. A start that fails or is interrupted leaves nothing
+running, and says where the logs are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import List, Optional
+
+from .ceph_install import CephNotInstalled
+from .cluster import POOL, REPOSITORY, Cluster, ClusterError, CommandFailed, running_clusters
+from .gateway import GROUP, Gateway, nvme_gw_prefix
+from .waiting import WaitTimeout
+
+MODULE = 'nvmeof_ha'
+MOST_GATEWAYS = 32   # of one group, by the controller-id ranges
+MARK = 'started-by-vstart'   # a file in the directory of what vstop.sh may take as its own
+
+
+def main(arguments: Optional[List[str]] = None) -> int:
+    options = _options(arguments)
+    if options.status:
+        return _print_status()
+    directory = options.dir or Path(tempfile.mkdtemp(prefix='nvmeof-ha-', dir='/tmp'))
+    try:
+        cluster = Cluster(directory, osds=options.osds)
+        _start(cluster, options.gateways)
+    except (ClusterError, CommandFailed, CephNotInstalled, WaitTimeout, OSError) as error:
+        print(f'vstart: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print('\nvstart: interrupted', file=sys.stderr)
+        return 130
+    finally:
+        if not options.dir and not any(directory.iterdir()):
+            directory.rmdir()
+    _print_what_to_try(cluster)
+    return 0
+
+
+def _options(arguments: Optional[List[str]]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog='vstart.sh', description='Start a real Ceph cluster (1 mon, 2 mgrs) with the nvmeof_ha module and '
+        'NVMe-oF gateways on loopback addresses. Several may run side by side; vstop.sh ends them.')
+    parser.add_argument('--gateways', type=_number(0, MOST_GATEWAYS), default=2, metavar='N',
+                        help='gateways to start, gw1 at 127.0.0.2 and so on (default: %(default)s)')
+    parser.add_argument('--osds', type=_number(1, 16), default=3, metavar='N', help='OSDs (default: %(default)s)')
+    parser.add_argument('--dir', type=Path, help='directory for all files, empty or absent (default: a new one '
+                        'in /tmp)')
+    parser.add_argument('--status', action='store_true', help='only list what runs')
+    return parser.parse_args(arguments)
+
+
+def _number(least: int, most: int):
+    def number(text: str) -> int:
+        if not text.isdigit() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f'{text!r} is not a number from {least} to {most}')
+        return int(text)
+    return number
+
+
+def _start(cluster: Cluster, count: int) -> None:
+    started = time.monotonic()
+
+    def say(line: str) -> None:
+        print(f'[{time.monotonic() - started:5.1f} s] {line}', flush=True)
+
+    gateways = [Gateway(cluster, f'gw{number}', f'127.0.0.{number + 1}') for number in range(1, count + 1)]
+    try:
+        cluster.start(say)
+        (cluster.directory / MARK).touch()
+        if count:
+            say(f'enabling mgr module {MODULE}')
+            cluster.enable_module(MODULE)
+        for gateway in gateways:
+            say(f'starting gateway {gateway.name} at {gateway.address}')
+            gateway.create()
+            gateway.start()
+        for gateway in gateways:
+            gateway.wait_available()
+        say('up')
+    except BaseException:
+        for gateway in gateways:
+            gateway.stop()
+        cluster.stop()
+        if cluster.daemons:
+            print(f'vstart: nothing was left running; the logs are in {cluster.directory}', file=sys.stderr)
+        raise
+
+
+def _print_what_to_try(cluster: Cluster) -> None:
+    gateways = Gateway.attach_all(cluster)
+    print(f'\nFiles and logs: {cluster.directory}')
+    _print_gateways(gateways)
+    print(f'\nTo use it:\n  export CEPH_CONF={cluster.conf}\n\nWhat to try next:\n  ceph -s')
+    if gateways:
+        print(f'  ceph {nvme_gw_prefix(cluster)} show {POOL} {GROUP}')
+        target = gateways[0].pids().get('target')
+        if target:
+            print(f'  kill -9 {target}     # {gateways[0].name} loses its target: look at `show` again')
+    print(f'  {REPOSITORY}/vstart-scripts/vstop.sh --dir {cluster.directory}')
+
+
+def _print_gateways(gateways: List[Gateway]) -> None:
+    for gateway in gateways:
+        pids = gateway.pids()
+        processes = ', '.join(f'{kind} {pids[kind]}' for kind in pids) or 'not running'
+        print(f'  {gateway.name}: API {gateway.address}:{gateway.api_port}, free for a listener '
+              f'{gateway.address}:{gateway.listener_port}; {processes}')
+
+
+def _print_status() -> int:
+    directories = running_clusters()
+    for directory in directories:
+        try:
+            cluster = Cluster.attach(directory)
+        except ClusterError as error:
+            print(error)
+            continue
+        daemons = ', '.join(f'{name} {daemon.pid}' if daemon.alive() else f'{name} dead'
+                            for name, daemon in sorted(cluster.daemons.items()))
+        print(f'{directory}: {daemons}')
+        _print_gateways(Gateway.attach_all(cluster))
+    if not directories:
+        print('No cluster runs.')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
