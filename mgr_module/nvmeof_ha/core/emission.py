@@ -16,15 +16,16 @@ from .soft import State, drop, put, record_of
 
 def emit(state: State, now: float) -> Tuple[State, Tuple[Action, ...]]:
     """All actions that are due, and the state that remembers having asked for them."""
-    if state.committed is None:
+    committed = state.committed
+    if committed is None:
         return state, ()
     actions: List[Action] = []
-    if state.soft.woken != state.committed.version:
-        actions.append(Wake(state.committed.version))
-        state = state.with_soft(woken=state.committed.version)
-    state = _fences(state, state.committed, now, actions)
+    if state.soft.woken != committed.version:
+        actions.append(Wake(committed.version))
+        state = state.with_soft(woken=committed.version)
+    state = _fences(state, committed, now, actions)
     state = _records(state, actions)
-    latest = state.in_flight or state.committed
+    latest = state.in_flight or committed
     if state.in_flight is None and state.map.content() != latest.content():
         stored = replace(state.map, version=state.next_version)
         state = replace(state, map=stored, in_flight=stored)
@@ -36,7 +37,9 @@ def _fences(state: State, committed: Map, now: float, actions: List[Action]) -> 
     """Only what the stored map shows as FENCING, each departed writer once at a time, with all its addresses."""
     writers = {w for g in committed.ana_groups if g.phase is Phase.FENCING for w in g.writers}
     for departed in committed.departed:
-        if departed.instance not in writers or departed.osd_epoch is not None or not departed.addresses:
+        decided = state.map.departure(departed.instance)
+        fenced = decided is None or decided.osd_epoch is not None
+        if departed.instance not in writers or fenced or not departed.addresses:
             continue
         if departed.instance in state.soft.fencing or now < state.soft.fence_retry.get(departed.instance, now):
             continue

@@ -110,10 +110,14 @@ def retiring(state: State, group: AnaGroup) -> bool:
 
 
 def remove_deleted(state: State) -> State:
-    """A deleted gateway disappears, with its ANA group, once it serves nothing and nobody serves the group."""
+    """A deleted gateway disappears, with its ANA group, once it serves nothing and the stored map says that nobody
+    serves the group."""
     for gateway in state.map.gateways:
         group = state.map.ana_group(gateway.ana_group_id)
-        if not gateway.deleting or group is None or group.phase is not Phase.UNSERVED or not retiring(state, group):
+        if not gateway.deleting or group is None or not retiring(state, group):
+            continue
+        stored = None if state.committed is None else state.committed.ana_group(group.id)
+        if group.phase is not Phase.UNSERVED or stored is None or stored.since != group.since:
             continue
         if gateway.instance is not None and state.map.served_by(gateway.instance):
             continue

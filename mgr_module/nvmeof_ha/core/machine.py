@@ -119,7 +119,7 @@ def _admit(state: State, gateway: Gateway, beacon: Beacon, now: float) -> State:
                        availability=Availability.CREATED, suspected_at=NO_VERSION, subsystems=(), digest="")
     soft = state.soft
     state = state.with_soft(sequence=drop(soft.sequence, gateway.id), stuck=drop(soft.stuck, gateway.id),
-                            refused={})
+                            admitted=put(soft.admitted, gateway.id, now), refused={})
     return _hear(state.with_map(state.map.with_gateway(admitted)), admitted, beacon, now)
 
 
@@ -346,14 +346,37 @@ def _unserved_rule(state: State, group: AnaGroup, now: float) -> State:
     candidate = _candidate(state, group, now)
     if candidate is None or candidate.instance is None or retiring(state, group):
         return state
+    if _owner_is_coming(state, group, now):
+        return state
     return change(state, group, phase=Phase.PROMOTING, incoming=candidate.instance,
                    writers=frozenset({candidate.instance}))
+
+
+def _owner_is_coming(state: State, group: AnaGroup, now: float) -> bool:
+    """The owner is just starting: nobody else should take the group for a moment and move it twice."""
+    owner = state.map.gateway(group.owner)
+    return (owner is not None and owner.instance is not None and owner.availability is Availability.CREATED
+            and owner.enabled and not owner.deleting and not _shaky(state, owner.id, now)
+            and now < state.soft.admitted.get(owner.id, -state.map.timing.promote_s) + state.map.timing.promote_s)
+
+
+def _failback_due_s(state: State, gateway_id: str, now: float) -> float:
+    soft = state.soft
+    return placement.failback_due_s(state.map.timing.failback_delay_s, soft.well_since.get(gateway_id, now),
+                                    soft.flaps.get(gateway_id, ()), now, soft.failback_doubling)
+
+
+def _shaky(state: State, gateway_id: str, now: float) -> bool:
+    """Lost lately, and not yet well for its failback delay since."""
+    flapped = any(now - at < FLAP_WINDOW_S for at in state.soft.flaps.get(gateway_id, ()))
+    return flapped and now < _failback_due_s(state, gateway_id, now)
 
 
 def _candidate(state: State, group: AnaGroup, now: float, but: str = "") -> Optional[Gateway]:
     barred = {gateway for (number, gateway), bar in state.soft.declined.items()
               if number == group.id and now < bar.until}
-    return placement.choose(state.map, group, state.soft.stored, state.soft.load, frozenset(barred | {but}))
+    shaky = frozenset(g.id for g in state.map.gateways if _shaky(state, g.id, now))
+    return placement.choose(state.map, group, state.soft.stored, state.soft.load, frozenset(barred | {but}), shaky)
 
 
 def _promoting_rule(state: State, group: AnaGroup, now: float) -> State:
@@ -387,10 +410,8 @@ def _planned_move(state: State, group: AnaGroup, now: float) -> Optional[str]:
         return None
     if placement.better(state.map, group, candidate, holder):
         return candidate.id
-    soft, owner = state.soft, candidate.id == group.owner
-    due = placement.failback_due_s(state.map.timing.failback_delay_s, soft.well_since.get(candidate.id, now),
-                                   soft.flaps.get(candidate.id, ()), now, soft.failback_doubling)
-    if owner and now >= due and not placement.better(state.map, group, holder, candidate):
+    worse = placement.better(state.map, group, holder, candidate)
+    if candidate.id == group.owner and now >= _failback_due_s(state, candidate.id, now) and not worse:
         return candidate.id
     return None
 

@@ -35,8 +35,12 @@ def ready(gateway: Gateway, stored: Mapping[str, Gateway]) -> bool:
 
 
 def choose(gateway_map: Map, group: AnaGroup, stored: Mapping[str, Gateway], load: Mapping[str, int],
-           barred: FrozenSet[str] = frozenset()) -> Optional[Gateway]:
-    """The best gateway for the ANA group, or None.  ``barred``: gateway ids that just failed to take it."""
+           barred: FrozenSet[str] = frozenset(), shaky: FrozenSet[str] = frozenset()) -> Optional[Gateway]:
+    """The best gateway for the ANA group, or None.
+
+    ``barred``: gateway ids that just failed to take it.  ``shaky``: were lost lately and have not been well for their
+    failback delay since; taken only if nobody else covers as much.
+    """
     usable = [g for g in gateway_map.gateways if ready(g, stored) and g.id not in barred]
     if not usable:
         return None
@@ -46,7 +50,7 @@ def choose(gateway_map: Map, group: AnaGroup, stored: Mapping[str, Gateway], loa
     def rank(gateway: Gateway) -> Tuple:
         complete, reached = covered(gateway_map, gateway, group.id)
         served, namespaces = _held(gateway_map, gateway, group)
-        return (not complete, -reached, gateway.id != group.owner, gateway.location != location,
+        return (not complete, -reached, gateway.id in shaky, gateway.id != group.owner, gateway.location != location,
                 namespaces, served, load.get(gateway.id, 0), gateway.id)
     return min(usable, key=rank)
 

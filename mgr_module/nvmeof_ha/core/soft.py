@@ -58,6 +58,7 @@ class Soft:
     sequence: Mapping[str, int] = field(default_factory=dict)
     load: Mapping[str, int] = field(default_factory=dict)
     stuck: Mapping[str, str] = field(default_factory=dict)
+    admitted: Mapping[str, float] = field(default_factory=dict)
     well_since: Mapping[str, float] = field(default_factory=dict)
     flaps: Mapping[str, Tuple[float, ...]] = field(default_factory=dict)
     suspect_acked: Mapping[str, Acked] = field(default_factory=dict)
