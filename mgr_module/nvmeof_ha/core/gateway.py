@@ -138,3 +138,16 @@ def admitted(view: View, instance: Instance) -> Optional[Gateway]:
 def may_leave(view: View, instance: Instance) -> bool:
     """A leaving instance serves nothing any more, so that its end needs no fence."""
     return view.permits is not None and not view.permits.served_by(instance)
+
+
+def declined_at_attach(view: View, instance: Instance, states: Mapping[int, str]) -> Mapping[int, Version]:
+    """What an agent that attaches to a running target must decline: every promotion that waits for this instance and
+    does not read back optimized.
+
+    An agent that died may have declined it already, and the mgr may have acted on that: becoming optimized now would
+    break a promise that only the dead agent remembers.  Declining twice is harmless.
+    """
+    if view.permits is None:
+        return {}
+    return {g.id: g.since for g in view.permits.ana_groups
+            if g.phase is Phase.PROMOTING and g.incoming == instance and states.get(g.id) != OPTIMIZED}
