@@ -15,7 +15,7 @@ TIMED_OUT = 124
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="guest", description="A Linux NVMe/TCP host in QEMU.",
-                                     epilog=f"The environment variable NVME_GUEST_SUITE chooses the Debian suite: {', '.join(SUITES)}.")
+                                     epilog="The environment variable NVME_GUEST_SUITE chooses the Debian suite: " + " or ".join(SUITES))
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("build", help="build the image unless it is there")
     summaries = {"start": "boot a guest", "run": "run a shell command, end with its exit code (124: it took too long)",
@@ -23,11 +23,13 @@ def arguments() -> argparse.Namespace:
     for name, summary in summaries.items():
         command = commands.add_parser(name, help=summary, description=summary)
         command.add_argument("-n", "--name", default="guest", help="name of the guest (default: %(default)s)")
-        command.add_argument("-d", "--directory", type=Path, default=CACHE / "state", help="where its state is (default: %(default)s)")
+        command.add_argument("-d", "--directory", type=Path, default=CACHE / "state",
+                             help="where its state is (default: %(default)s)")
         if name == "start":
             command.add_argument("-m", "--memory-mib", type=int, default=MEMORY_MIB, help="default: %(default)s")
         if name in ("start", "run", "wait"):
-            command.add_argument("-t", "--timeout-s", type=float, default=START_S if name == "start" else RUN_S, help="default: %(default)s")
+            command.add_argument("-t", "--timeout-s", type=float, default=START_S if name == "start" else RUN_S,
+                                 help="default: %(default)s")
         if name in ("run", "bg"):
             command.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
         if name == "wait":

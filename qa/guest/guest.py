@@ -31,7 +31,7 @@ MEMORY_MIB = 192
 START_S, STOP_S, RUN_S = 180, 10, 120
 POLL_S, POLL_LONGEST_S = 0.005, 0.1
 CLOCK_ROUNDS = 8
-LOG_LINES = 25
+LOG_LINES = 60
 UNIX_PATH_BYTES = 100
 
 
@@ -147,6 +147,10 @@ class Guest:
         except OSError as error:
             return str(error)
         return "\n".join([f"end of {self.console}:", *lines])
+
+    def log_tails(self) -> str:
+        """For the report of a failed test."""
+        return f"{self.console_tail()}\n{self.dmesg()}"
 
     def request(self, operation: str, *arguments: str, timeout_s: float = 30) -> list[str]:
         try:

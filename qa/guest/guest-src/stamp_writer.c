@@ -153,6 +153,7 @@ static void check_slot(struct worker *w, struct stamp_slot *slot, const char *ol
 
 		figures_found(&window, &f);
 		figures_found(&total, &f);
+		slot->acknowledged = 0;		/* counted once; looked at again when it has been written again */
 	} else if (verdict == STAMP_UNCERTAIN) {
 		window.uncertain++;
 		total.uncertain++;
@@ -261,7 +262,7 @@ static void write_status(void)
 {
 	char temporary[4096];
 	struct figures w, t;
-	double now = monotonic_s();
+	double gap_s, now = monotonic_s();
 	FILE *out;
 
 	if (!option.status)
@@ -270,6 +271,7 @@ static void write_status(void)
 	count_unfinished(&window, now);
 	w = window;
 	t = total;
+	gap_s = writing_paused ? 0 : now - t.gap.since_s;
 	pthread_mutex_unlock(&lock);
 	snprintf(temporary, sizeof(temporary), "%s.new", option.status);
 	out = fopen(temporary, "w");
@@ -279,7 +281,7 @@ static void write_status(void)
 	}
 	fprintf(out, "{\"epoch\": %.3f, \"window\": %ld, \"ios\": %ld, \"writes\": %ld, \"io_errors\": %ld, \"gap_s\": %.3f, "
 		"\"longest_gap_s\": %.3f, \"verifications\": %ld, \"lost\": %ld, \"stale\": %ld, \"corrupt\": %ld}\n",
-		epoch_s(), w.number, t.writes + t.reads, t.writes, t.io_errors, now - t.gap.since_s, w.gap.longest_s,
+		epoch_s(), w.number, t.writes + t.reads, t.writes, t.io_errors, gap_s, w.gap.longest_s,
 		atomic_load(&verify_done), t.lost, t.stale, t.corrupt);
 	if (fclose(out) || rename(temporary, option.status))
 		perror(option.status);
