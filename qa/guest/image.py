@@ -40,7 +40,7 @@ class ImageError(Exception):
 
 
 def say(text: str) -> None:
-    print(f"guest image: {text}", flush=True)
+    print(text, flush=True)
 
 
 def module_name(path: str) -> str:
@@ -85,7 +85,7 @@ class Image:
 
     def build(self, progress: Progress) -> None:
         kernel = self.fetch(progress)
-        progress("unpacking and compiling")
+        progress("guest image: unpacking and compiling")
         with tempfile.TemporaryDirectory(dir=self.directory) as scratch:
             root, kernel_root = Path(scratch, "root"), Path(scratch, "kernel")
             for package in sorted((self.directory / "packages").glob("*.deb")):
@@ -102,7 +102,7 @@ class Image:
             self.initramfs.write_bytes(content)
             shutil.copy(next(kernel_root.glob("boot/vmlinuz-*")), self.kernel)
         self.stamp.write_text(self.content_stamp())
-        progress(f"done: {kernel}, initramfs of {len(content) / 2 ** 20:.0f} MiB in {self.directory}")
+        progress(f"guest image: done: {kernel}, initramfs of {len(content) / 2 ** 20:.0f} MiB in {self.directory}")
 
     def fetch(self, progress: Progress) -> str:
         """Fetches the packages unless they are in the cache. The kernel package's name."""
@@ -115,11 +115,11 @@ class Image:
             shutil.rmtree(path, ignore_errors=True)
         download = Download(self.suite, self.directory)
         download.prepare()
-        progress(f"reading {self.suite}'s package lists")
+        progress(f"guest image: reading {self.suite}'s package lists")
         download.update()
-        progress("fetching the kernel (27 MB)")
+        progress("guest image: fetching the kernel (27 MB)")
         kernel = download.fetch_dependency(KERNEL_PACKAGE)
-        progress("fetching nvme-cli and busybox")
+        progress("guest image: fetching nvme-cli and busybox")
         download.fetch(PACKAGES)
         self.fetched.write_text(f"{wanted}\n{kernel}")
         return kernel

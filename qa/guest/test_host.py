@@ -32,7 +32,7 @@ for n in 1 2; do
     echo ipv4 > ports/$n/addr_adrfam
     echo 10.0.2.15 > ports/$n/addr_traddr
     echo 442$n > ports/$n/addr_trsvcid
-    ln -s ../../../subsystems/{nqn} ports/$n/subsystems/
+    ln -s $PWD/subsystems/{nqn} ports/$n/subsystems/
 done
 echo inaccessible > ports/2/ana_groups/1/ana_state
 """
