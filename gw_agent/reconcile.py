@@ -1,0 +1,305 @@
+"""Makes the running target equal to the stored configuration.
+
+Promises: applying twice changes nothing the second time, and it works on a target that already has a part of it (the
+agent was restarted). Independent requests go out in one write. Order: what is not wanted goes first (listeners,
+namespaces, subsystems, block devices, hosts), then comes what is missing: transport, subsystems, block devices,
+namespaces, hosts, and listeners last and inaccessible, so that no host ever finds a subsystem whose namespaces are
+still to come, or an ANA state that nobody permitted. What fails becomes a problem of that one thing; the rest goes on.
+
+Does not promise: to set an ANA state; nor to finish a removal quickly (see `target_steps.py`: a target waits for the
+namespace's I/O in flight).
+"""
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any, Callable, List, Mapping, Optional, Protocol, Sequence, Set, Tuple
+
+from gw_agent import configuration as stored
+from gw_agent import target_state
+from gw_agent.configuration import Configuration, Listener, Namespace, Subsystem
+from gw_agent.settings import Settings
+from gw_agent.spdk_rpc import SpdkRpc
+from gw_agent.target_state import FoundNamespace, FoundSubsystem, TargetState
+from gw_agent.target_steps import Step, StepSender
+
+BDEVS_AT_ONCE = 4
+"""A target opens images one after the other (up to 60 ms each) and answers nothing else meanwhile. More of them in one
+write would look like a frozen target and hold up ANA changes."""
+
+
+class ContextSource(Protocol):
+    """Where block devices get their RADOS client from; the agent's contexts implement it."""
+
+    async def context_for(self, bdev_name: str) -> Optional[str]:
+        """The name of a registered context for this new device, or None: not permitted now, try again later."""
+
+    def released(self, bdev_name: str) -> None:
+        """The device is gone, or could not be made; its place in the context is free."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """How the target stands after an `apply`."""
+
+    problem_of: Mapping[str, str] = field(default_factory=dict)
+    """By the key under which the thing is stored (or "transport", "bdev <name>"): what is not as wanted, and why."""
+    listeners: Mapping[str, Tuple[Listener, ...]] = field(default_factory=dict)
+    """This gateway's wanted listeners that the target has, by NQN of every wanted subsystem that it has."""
+    namespaces: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    """ANA group id by nsid, as the target has them, by NQN."""
+    new_listeners: Tuple[Tuple[str, Listener], ...] = ()
+    """Made by this `apply`, inaccessible: the ANA states that are permitted here are still to be set on them."""
+    retry: bool = False
+    """Something only waits (for a context, or for a removal): apply again soon."""
+
+    @property
+    def applied(self) -> bool:
+        """True when the target is as wanted."""
+        return not self.problem_of
+
+    @property
+    def problems(self) -> List[str]:
+        """One text for each thing that is not as wanted."""
+        return list(self.problem_of.values())
+
+
+class Reconciler:
+    """Applies configurations to one running target, one at a time. A new target needs a new one."""
+
+    def __init__(self, rpc: SpdkRpc, settings: Settings, contexts: ContextSource,
+                 cntlid_range: Tuple[int, int]) -> None:
+        self.rpc = rpc
+        self.settings = settings
+        self.contexts = contexts
+        self.cntlid_range = cntlid_range
+        self.steps = StepSender(rpc)
+        self._applying = asyncio.Lock()
+
+    async def apply(self, wanted: Configuration) -> Report:
+        """Raises RpcFailure when the target cannot be read, RpcUnreachable when it is gone."""
+        async with self._applying:
+            self.steps.begin()
+            return await _Run(self, wanted, await target_state.read(self.rpc)).go()
+
+
+class _Run:
+    """One `apply`: the difference between `wanted` and `found`, step by step. `found` follows what was done."""
+
+    def __init__(self, reconciler: Reconciler, wanted: Configuration, found: TargetState) -> None:
+        self._own = reconciler
+        self._wanted = wanted
+        self._found = found
+        self._steps = reconciler.steps
+        self._new_listeners: List[Tuple[str, Listener]] = []
+        self._incomplete: Set[str] = set()
+        """Subsystems with a namespace that waits for a context."""
+
+    async def go(self) -> Report:
+        await self._remove_listeners()
+        await self._remove_namespaces()
+        await self._remove_subsystems()
+        await self._remove_bdevs()
+        await self._remove_hosts()
+        await self._add_transport()
+        await self._add_subsystems()
+        await self._add_bdevs()
+        await self._add_namespaces()
+        await self._add_hosts()
+        await self._add_listeners()
+        return self._report()
+
+    def _report(self) -> Report:
+        listeners = {nqn: tuple(listener for listener in self._own_listeners(self._wanted.subsystems[nqn])
+                                if target_state.address(listener) in found.listeners)
+                     for nqn, found in self._found.subsystems.items() if self._same_subsystem(nqn, found)}
+        namespaces = {nqn: {nsid: namespace.ana_group_id for nsid, namespace in found.namespaces.items()}
+                      for nqn, found in self._found.subsystems.items()}
+        return Report(dict(self._steps.problem_of), listeners, namespaces, tuple(self._new_listeners),
+                      bool(self._incomplete) or self._steps.waits)
+
+    # What is not wanted goes.
+
+    async def _remove_listeners(self) -> None:
+        steps = []
+        blocked = self._steps.blocked
+        for nqn, found in self._found.subsystems.items():
+            if nqn in blocked:
+                continue
+            subsystem = self._wanted.subsystems.get(nqn)
+            keep = {target_state.address(listener) for listener in self._own_listeners(subsystem)}
+            for address in sorted(found.listeners - keep):
+                steps.append(Step(f"listener {nqn} {address}", f"remove listener {address[1]}:{address[2]} of {nqn}",
+                                   target_state.remove_listener(nqn, address),
+                                   _later(found.listeners.discard, address)))
+        await self._steps.send(steps)
+
+    async def _remove_namespaces(self) -> None:
+        """Of subsystems that stay; a subsystem that goes takes its namespaces along."""
+        steps = []
+        for subsystem, found in self._pairs():
+            for nsid, namespace in found.namespaces.items():
+                if not _same_namespace(subsystem.namespaces.get(nsid), namespace, self._found):
+                    steps.append(Step(stored.entry_key("namespace", subsystem.nqn, nsid),
+                                       f"remove namespace {nsid} of {subsystem.nqn}",
+                                       target_state.remove_namespace(subsystem.nqn, nsid),
+                                       _later(found.namespaces.pop, nsid)))
+        await self._steps.send_and_wait_for_io(steps)
+
+    async def _remove_subsystems(self) -> None:
+        blocked = self._steps.blocked
+        gone = [nqn for nqn, found in self._found.subsystems.items()
+                if nqn not in blocked and not self._same_subsystem(nqn, found)]
+        await self._steps.send_and_wait_for_io([
+            Step(stored.entry_key("subsystem", nqn), f"delete subsystem {nqn}", target_state.delete_subsystem(nqn),
+                  _later(self._found.subsystems.pop, nqn)) for nqn in gone])
+
+    async def _remove_bdevs(self) -> None:
+        used = {namespace.bdev_name for found in self._found.subsystems.values()
+                for namespace in found.namespaces.values()}
+        wanted = {namespace.bdev_name: (namespace.pool, namespace.image)
+                  for _, namespace in self._wanted.namespaces()}
+        steps = [Step(f"bdev {name}", f"close image {'/'.join(image)}", target_state.delete_bdev(name),
+                       _later(self._forget_bdev, name))
+                 for name, image in self._found.bdevs.items() if name not in used and wanted.get(name) != image]
+        await self._steps.send_and_wait_for_io(steps)
+
+    def _forget_bdev(self, name: str) -> None:
+        del self._found.bdevs[name]
+        self._own.contexts.released(name)
+
+    async def _remove_hosts(self) -> None:
+        steps = []
+        for subsystem, found in self._pairs():
+            nqn = subsystem.nqn
+            if found.allow_any_host and not subsystem.allow_any_host:
+                steps.append(Step(stored.entry_key("host", nqn, "*"), f"stop allowing any host in {nqn}",
+                                   target_state.allow_any_host(nqn, False),
+                                   _later(setattr, found, "allow_any_host", False)))
+            steps += [Step(stored.entry_key("host", nqn, host), f"remove host {host} from {nqn}",
+                            target_state.remove_host(nqn, host), _later(found.hosts.discard, host))
+                      for host in sorted(found.hosts - subsystem.hosts)]
+        await self._steps.send(steps)
+
+    # What is missing comes.
+
+    async def _add_transport(self) -> None:
+        if not self._found.has_transport:
+            options = self._own.settings.spdk.transport_tcp_options
+            await self._steps.send([Step("transport", f"create the TCP transport with options {dict(options)}",
+                                    target_state.create_transport(options),
+                                    _later(setattr, self._found, "has_transport", True))])
+
+    async def _add_subsystems(self) -> None:
+        await self._steps.send([
+            Step(stored.entry_key("subsystem", nqn), f"create subsystem {nqn}",
+                  target_state.create_subsystem(subsystem, self._own.cntlid_range),
+                  _later(self._found.subsystems.__setitem__, nqn, FoundSubsystem(self._identity(subsystem))))
+            for nqn, subsystem in self._wanted.subsystems.items() if nqn not in self._found.subsystems])
+
+    async def _add_bdevs(self) -> None:
+        missing = [(subsystem, namespace) for subsystem, _ in self._pairs()
+                   for _, namespace in sorted(subsystem.namespaces.items())
+                   if namespace.bdev_name not in self._found.bdevs]
+        for start in range(0, len(missing), BDEVS_AT_ONCE):
+            await self._open_images(missing[start:start + BDEVS_AT_ONCE])
+
+    async def _open_images(self, missing: Sequence[Tuple[Subsystem, Namespace]]) -> None:
+        steps = []
+        for subsystem, namespace in missing:
+            context = await self._own.contexts.context_for(namespace.bdev_name)
+            subject = stored.entry_key("namespace", subsystem.nqn, namespace.nsid)
+            if context is None:
+                self._incomplete.add(subsystem.nqn)
+                self._steps.problem_of[subject] = (f"namespace {namespace.nsid} of {subsystem.nqn} waits: the gateway map "
+                                             "does not permit a RADOS client for it yet")
+                continue
+            what = (f"open image {namespace.pool}/{namespace.image} for namespace {namespace.nsid} of "
+                    f"{subsystem.nqn} (does it exist, and may this gateway's user open it?)")
+            steps.append(Step(subject, what, target_state.create_bdev(namespace, context),
+                               _later(self._found.bdevs.__setitem__, namespace.bdev_name,
+                                      (namespace.pool, namespace.image))))
+        await self._steps.send(steps)
+        for _, namespace in missing:
+            if namespace.bdev_name not in self._found.bdevs:
+                self._own.contexts.released(namespace.bdev_name)
+
+    async def _add_namespaces(self) -> None:
+        adds, moves = [], []
+        for subsystem, found in self._pairs():
+            nqn = subsystem.nqn
+            for nsid, namespace in sorted(subsystem.namespaces.items()):
+                subject = stored.entry_key("namespace", nqn, nsid)
+                there = found.namespaces.get(nsid)
+                new = FoundNamespace(namespace.bdev_name, namespace.uuid, namespace.ana_group_id)
+                note = _later(found.namespaces.__setitem__, nsid, new)
+                if there is None and namespace.bdev_name in self._found.bdevs:
+                    adds.append(Step(subject, f"add namespace {nsid} to {nqn}",
+                                      target_state.add_namespace(nqn, namespace), note))
+                elif there is not None and there.ana_group_id != namespace.ana_group_id:
+                    moves.append(Step(subject, f"move namespace {nsid} of {nqn} to ANA group "
+                                       f"{namespace.ana_group_id}", target_state.set_ana_group(nqn, namespace), note))
+        await self._steps.send(adds)
+        await self._steps.send_and_wait_for_io(moves)
+
+    async def _add_hosts(self) -> None:
+        steps = []
+        for subsystem, found in self._pairs():
+            nqn = subsystem.nqn
+            if subsystem.allow_any_host and not found.allow_any_host:
+                steps.append(Step(stored.entry_key("host", nqn, "*"), f"allow any host in {nqn}",
+                                   target_state.allow_any_host(nqn, True),
+                                   _later(setattr, found, "allow_any_host", True)))
+            steps += [Step(stored.entry_key("host", nqn, host), f"allow host {host} in {nqn}",
+                            target_state.add_host(nqn, host), _later(found.hosts.add, host))
+                      for host in sorted(subsystem.hosts - found.hosts)]
+        await self._steps.send(steps)
+
+    async def _add_listeners(self) -> None:
+        steps = []
+        for subsystem, found in self._pairs():
+            nqn = subsystem.nqn
+            for listener in self._own_listeners(subsystem):
+                if target_state.address(listener) in found.listeners:
+                    continue
+                subject, _ = stored.listener_entry(nqn, listener)
+                if nqn in self._incomplete:
+                    self._steps.problem_of[subject] = (f"listener {listener.address} of {nqn} waits for the subsystem's "
+                                                 "namespaces")
+                    continue
+                steps.append(Step(subject, f"listen on {listener.address} for {nqn} (is it an address of this host, "
+                                   "and is the port free?)", target_state.add_listener(nqn, listener),
+                                   _later(self._listening, found, nqn, listener)))
+        await self._steps.send(steps)
+
+    def _listening(self, found: FoundSubsystem, nqn: str, listener: Listener) -> None:
+        found.listeners.add(target_state.address(listener))
+        self._new_listeners.append((nqn, listener))
+
+    # Comparing.
+
+    def _pairs(self) -> List[Tuple[Subsystem, FoundSubsystem]]:
+        """Wanted subsystems that the target has and that can be worked on."""
+        blocked = self._steps.blocked
+        return [(self._wanted.subsystems[nqn], found) for nqn, found in sorted(self._found.subsystems.items())
+                if nqn not in blocked and self._same_subsystem(nqn, found)]
+
+    def _same_subsystem(self, nqn: str, found: FoundSubsystem) -> bool:
+        wanted = self._wanted.subsystems.get(nqn)
+        return wanted is not None and self._identity(wanted) == found.identity
+
+    def _identity(self, subsystem: Subsystem) -> Tuple[Any, ...]:
+        return target_state.identity(subsystem, self._own.cntlid_range)
+
+    def _own_listeners(self, subsystem: Optional[Subsystem]) -> List[Listener]:
+        host_name = self._own.settings.gateway.host_name
+        return [listener for listener in subsystem.listeners if listener.host_name == host_name] if subsystem else []
+
+
+def _same_namespace(wanted: Optional[Namespace], there: FoundNamespace, target: TargetState) -> bool:
+    return (wanted is not None and there.bdev_name == wanted.bdev_name and there.uuid == wanted.uuid
+            and target.bdevs.get(there.bdev_name) == (wanted.pool, wanted.image))
+
+
+def _later(call: Callable[..., Any], *args: Any) -> Callable[[], Any]:
+    return lambda: call(*args)

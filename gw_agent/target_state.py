@@ -1,0 +1,177 @@
+"""What a running target serves, as read over JSON-RPC, and the requests that change it.
+
+Reading is one write with three requests. The request builders are pure and send only parameters that stock SPDK
+knows from v24.09 on: a target refuses what it does not know.
+"""
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Mapping, Set, Tuple
+
+from gw_agent.configuration import Listener, Namespace, Subsystem
+from gw_agent.spdk_rpc import Request, RpcFailure, SpdkRpc
+
+READ_TIMEOUT_S = 5.0
+OUR_BDEV = re.compile(r"bdev_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""Names of block devices that belong to namespaces; any other device is somebody else's."""
+
+ListenerAddress = Tuple[str, str, int]
+"""Address family in lower case, address, port."""
+
+
+@dataclass
+class FoundNamespace:
+    """A namespace in the target."""
+
+    bdev_name: str
+    uuid: str
+    ana_group_id: int
+
+
+@dataclass
+class FoundSubsystem:
+    """A subsystem in the target; changed as requests succeed, so that it keeps saying what the target has."""
+
+    identity: Tuple[Any, ...]
+    allow_any_host: bool = False
+    hosts: Set[str] = field(default_factory=set)
+    listeners: Set[ListenerAddress] = field(default_factory=set)
+    namespaces: Dict[int, FoundNamespace] = field(default_factory=dict)
+
+
+@dataclass
+class TargetState:
+    """All that the reconciler compares with the configuration."""
+
+    has_transport: bool
+    subsystems: Dict[str, FoundSubsystem]
+    bdevs: Dict[str, Tuple[str, str]]
+    """Pool and image by device name; only devices that belong to namespaces."""
+
+
+def identity(subsystem: Subsystem, cntlid_range: Tuple[int, int]) -> Tuple[Any, ...]:
+    """What of a subsystem cannot be changed while it exists."""
+    return (subsystem.serial_number, subsystem.model_number, subsystem.max_namespaces, *cntlid_range)
+
+
+def address(listener: Listener) -> ListenerAddress:
+    """How a listener is recognised in the target."""
+    return listener.adrfam, listener.traddr, listener.trsvcid
+
+
+async def read(rpc: SpdkRpc) -> TargetState:
+    """Reads the target. Raises RpcFailure."""
+    replies = await rpc.pipeline([("nvmf_get_transports", None), ("nvmf_get_subsystems", None),
+                                  ("bdev_get_bdevs", None)], READ_TIMEOUT_S)
+    for reply in replies:
+        if isinstance(reply, RpcFailure):
+            raise reply
+    transports, subsystems, bdevs = replies
+    return TargetState(
+        any(transport["trtype"].upper() == "TCP" for transport in transports),
+        {subsystem["nqn"]: _found_subsystem(subsystem) for subsystem in subsystems
+         if subsystem["subtype"] == "NVMe"},
+        {bdev["name"]: _image(bdev) for bdev in bdevs if OUR_BDEV.fullmatch(bdev["name"])})
+
+
+def found_listener(listen_address: Mapping[str, Any]) -> ListenerAddress:
+    """The same from the target's own notation (adrfam "IPv4", the port as text)."""
+    return (listen_address.get("adrfam", "ipv4").lower(), listen_address.get("traddr", ""),
+            int(listen_address.get("trsvcid") or 0))
+
+
+def _found_subsystem(shown: Mapping[str, Any]) -> FoundSubsystem:
+    return FoundSubsystem(
+        (shown["serial_number"], shown["model_number"], shown["max_namespaces"], shown["min_cntlid"],
+         shown["max_cntlid"]),
+        shown["allow_any_host"], {host["nqn"] for host in shown["hosts"]},
+        {found_listener(listen_address) for listen_address in shown["listen_addresses"]},
+        {namespace["nsid"]: FoundNamespace(namespace["bdev_name"], namespace["uuid"].lower(),
+                                           namespace.get("anagrpid", namespace["nsid"]))
+         for namespace in shown["namespaces"]})
+
+
+def _image(bdev: Mapping[str, Any]) -> Tuple[str, str]:
+    rbd = bdev.get("driver_specific", {}).get("rbd", {})
+    return rbd.get("pool_name", ""), rbd.get("rbd_name", "")
+
+
+def create_transport(options: Mapping[str, Any]) -> Request:
+    """`options`: what the settings add to the target's defaults."""
+    return "nvmf_create_transport", {"trtype": "TCP", **options}
+
+
+def create_subsystem(subsystem: Subsystem, cntlid_range: Tuple[int, int]) -> Request:
+    """Without hosts and listeners. Each gateway has a controller id range of its own, so that a host that sees the
+    subsystem through several gateways never meets one controller id twice."""
+    return "nvmf_create_subsystem", {
+        "nqn": subsystem.nqn, "serial_number": subsystem.serial_number, "model_number": subsystem.model_number,
+        "max_namespaces": subsystem.max_namespaces, "allow_any_host": False, "ana_reporting": True,
+        "min_cntlid": cntlid_range[0], "max_cntlid": cntlid_range[1]}
+
+
+def delete_subsystem(nqn: str) -> Request:
+    return "nvmf_delete_subsystem", {"nqn": nqn}
+
+
+def create_bdev(namespace: Namespace, context: str) -> Request:
+    """`context` is the name of a registered cluster context."""
+    return "bdev_rbd_create", {"name": namespace.bdev_name, "pool_name": namespace.pool, "rbd_name": namespace.image,
+                               "block_size": namespace.block_size, "cluster_name": context, "uuid": namespace.uuid}
+
+
+def delete_bdev(name: str) -> Request:
+    return "bdev_rbd_delete", {"name": name}
+
+
+def add_namespace(nqn: str, namespace: Namespace) -> Request:
+    """The uuid goes along, so that every gateway shows the same uuid and NGUID."""
+    return "nvmf_subsystem_add_ns", {"nqn": nqn, "namespace": {
+        "nsid": namespace.nsid, "bdev_name": namespace.bdev_name, "anagrpid": namespace.ana_group_id,
+        "uuid": namespace.uuid}}
+
+
+def remove_namespace(nqn: str, nsid: int) -> Request:
+    return "nvmf_subsystem_remove_ns", {"nqn": nqn, "nsid": nsid}
+
+
+def set_ana_group(nqn: str, namespace: Namespace) -> Request:
+    return "nvmf_subsystem_set_ns_ana_group", {"nqn": nqn, "nsid": namespace.nsid,
+                                               "anagrpid": namespace.ana_group_id}
+
+
+def allow_any_host(nqn: str, allow: bool) -> Request:
+    return "nvmf_subsystem_allow_any_host", {"nqn": nqn, "allow_any_host": allow}
+
+
+def add_host(nqn: str, host: str) -> Request:
+    return "nvmf_subsystem_add_host", {"nqn": nqn, "host": host}
+
+
+def remove_host(nqn: str, host: str) -> Request:
+    return "nvmf_subsystem_remove_host", {"nqn": nqn, "host": host}
+
+
+def add_listener(nqn: str, listener: Listener) -> Request:
+    """Inaccessible from its first moment; a target's own default is optimized for every ANA group."""
+    params: Dict[str, Any] = {"nqn": nqn, "listen_address": listen_address(address(listener)),
+                              "ana_state": "inaccessible"}
+    if listener.secure:
+        params["secure_channel"] = True
+    return "nvmf_subsystem_add_listener", params
+
+
+def remove_listener(nqn: str, found: ListenerAddress) -> Request:
+    return "nvmf_subsystem_remove_listener", {"nqn": nqn, "listen_address": listen_address(found)}
+
+
+def get_listeners(nqns: List[str]) -> List[Request]:
+    """Reads the ANA states of all listeners of these subsystems."""
+    return [("nvmf_subsystem_get_listeners", {"nqn": nqn}) for nqn in nqns]
+
+
+def listen_address(found: ListenerAddress) -> Dict[str, str]:
+    """In the target's parameters."""
+    adrfam, traddr, trsvcid = found
+    return {"trtype": "TCP", "adrfam": adrfam, "traddr": traddr, "trsvcid": str(trsvcid)}

@@ -1,0 +1,256 @@
+"""Claims about making a target equal to the configuration, on a running target and a real cluster."""
+from __future__ import annotations
+
+import socket
+import uuid
+from dataclasses import replace
+
+import pytest
+from running_target import OneContext, gateway_settings, running_target, with_rpc
+from testbed.ports import free_ports
+
+from gw_agent import target_state
+from gw_agent.configuration import Configuration, Listener, Namespace, Subsystem
+from gw_agent.reconcile import Reconciler
+
+ADDR = "127.0.0.2"
+CNTLIDS = (2041, 4080)
+HOST = "nqn.2014-08.org.nvmexpress:uuid:0e6b5b3c-9c4f-4c1a-8f7e-3a4b5c6d7e8f"
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    return tmp_path_factory.mktemp("reconcile")
+
+
+@pytest.fixture(scope="module")
+def target(nvmf_tgt, directory):
+    with running_target(nvmf_tgt, directory) as path:
+        yield path
+
+
+@pytest.fixture(scope="module")
+def images(cluster):
+    names = [f"reconcile{n}" for n in range(3)]
+    for name in names:
+        cluster.run("rbd", "create", "--size", "8M", f"rbd/{name}")
+    return names
+
+
+@pytest.fixture
+def gateway(target, cluster, directory):
+    """Runs `use(reconciler, contexts, rpc)`; the target is emptied before and after."""
+    settings = gateway_settings(directory, cluster)
+
+    def run(use):
+        async def body(rpc):
+            contexts = OneContext(rpc, str(cluster.conf))
+            reconciler = Reconciler(rpc, settings, contexts, CNTLIDS)
+            await reconciler.apply(Configuration())
+            try:
+                return await use(reconciler, contexts, rpc)
+            finally:
+                contexts.permitted = True
+                await reconciler.apply(Configuration())
+        return with_rpc(target, body)
+    return run
+
+
+@pytest.fixture
+def subsystem(images):
+    nqn = f"nqn.2016-06.io.spdk:{uuid.uuid4()}"
+    namespaces = {n: Namespace(n, "rbd", image, str(uuid.uuid4()), n) for n, image in enumerate(images[:2], 1)}
+    port, = free_ports(1, ADDR)
+    return Subsystem(nqn, "Ceph1", 16, hosts=frozenset({HOST}), namespaces=namespaces,
+                     listeners=(Listener("gw1", ADDR, port), Listener("gw2", "127.0.0.3", port)))
+
+
+def of(*subsystems):
+    return Configuration({subsystem.nqn: subsystem for subsystem in subsystems})
+
+
+class CountingRpc:
+    """Passes requests on and remembers them."""
+
+    def __init__(self, rpc):
+        self._rpc = rpc
+        self.methods = []
+
+    async def pipeline(self, requests, timeout_s):
+        self.methods += [method for method, _ in requests]
+        return await self._rpc.pipeline(requests, timeout_s)
+
+    async def call(self, method, params=None, timeout_s=5.0):
+        self.methods.append(method)
+        return await self._rpc.call(method, params, timeout_s)
+
+
+async def ana_states(rpc, nqn):
+    listeners = await rpc.call("nvmf_subsystem_get_listeners", {"nqn": nqn})
+    return {state["ana_state"] for listener in listeners for state in listener["ana_states"]}
+
+
+def test_an_empty_target_gets_everything_and_every_ana_group_is_inaccessible(gateway, subsystem):
+    async def use(reconciler, contexts, rpc):
+        report = await reconciler.apply(of(subsystem))
+        shown, = await rpc.call("nvmf_get_subsystems", {"nqn": subsystem.nqn})
+        return report, shown, await ana_states(rpc, subsystem.nqn)
+
+    report, shown, states = gateway(use)
+    assert report.applied and report.problems == [] and not report.retry
+    assert report.listeners == {subsystem.nqn: subsystem.listeners[:1]}
+    assert report.new_listeners == ((subsystem.nqn, subsystem.listeners[0]),)
+    assert report.namespaces == {subsystem.nqn: {1: 1, 2: 2}}
+    assert states == {"inaccessible"}
+    assert (shown["min_cntlid"], shown["max_cntlid"]) == CNTLIDS
+    assert (shown["serial_number"], shown["model_number"]) == ("Ceph1", "Ceph bdev Controller")
+    assert [host["nqn"] for host in shown["hosts"]] == [HOST] and not shown["allow_any_host"]
+    for namespace in shown["namespaces"]:
+        wanted = subsystem.namespaces[namespace["nsid"]]
+        assert (namespace["uuid"], namespace["nguid"]) == (wanted.uuid, wanted.nguid)
+
+
+def test_applying_again_sends_nothing_but_the_reads_also_after_the_agent_was_restarted(gateway, subsystem):
+    async def use(reconciler, contexts, rpc):
+        await reconciler.apply(of(subsystem))
+        counting = CountingRpc(rpc)
+        restarted = Reconciler(counting, reconciler.settings, contexts, CNTLIDS)
+        return await restarted.apply(of(subsystem)), counting.methods
+
+    report, methods = gateway(use)
+    assert report.applied and report.new_listeners == ()
+    assert report.listeners[subsystem.nqn] == subsystem.listeners[:1]
+    assert methods == ["nvmf_get_transports", "nvmf_get_subsystems", "bdev_get_bdevs"]
+
+
+def test_what_is_no_longer_wanted_goes_and_the_rest_stays(gateway, subsystem):
+    async def use(reconciler, contexts, rpc):
+        await reconciler.apply(of(subsystem))
+        less = replace(subsystem, hosts=frozenset(), listeners=(), allow_any_host=True,
+                       namespaces={2: subsystem.namespaces[2]})
+        report = await reconciler.apply(of(less))
+        shown, = await rpc.call("nvmf_get_subsystems", {"nqn": subsystem.nqn})
+        return report, shown, list(contexts.released_names)
+
+    report, shown, released = gateway(use)
+    assert report.applied and report.namespaces == {subsystem.nqn: {2: 2}}
+    assert shown["listen_addresses"] == [] and shown["hosts"] == [] and shown["allow_any_host"]
+    assert [namespace["nsid"] for namespace in shown["namespaces"]] == [2]
+    assert released == [subsystem.namespaces[1].bdev_name]
+
+
+def test_an_empty_configuration_empties_the_target(gateway, subsystem):
+    async def use(reconciler, contexts, rpc):
+        await reconciler.apply(of(subsystem))
+        report = await reconciler.apply(Configuration())
+        return report, await target_state.read(rpc), list(contexts.released_names)
+
+    report, state, released = gateway(use)
+    assert report.applied and state.subsystems == {} and state.bdevs == {} and state.has_transport
+    assert sorted(released) == sorted(namespace.bdev_name for namespace in subsystem.namespaces.values())
+
+
+def test_a_subsystem_whose_serial_number_changed_is_made_again(gateway, subsystem):
+    async def use(reconciler, contexts, rpc):
+        await reconciler.apply(of(subsystem))
+        report = await reconciler.apply(of(replace(subsystem, serial_number="Ceph2")))
+        shown, = await rpc.call("nvmf_get_subsystems", {"nqn": subsystem.nqn})
+        return report, shown
+
+    report, shown = gateway(use)
+    assert report.applied and shown["serial_number"] == "Ceph2" and len(shown["namespaces"]) == 2
+
+
+@pytest.mark.parametrize("change", ["uuid", "image"])
+def test_a_namespace_that_became_another_one_is_replaced(gateway, subsystem, images, change):
+    new = replace(subsystem.namespaces[1], image=images[2],
+                  uuid=str(uuid.uuid4()) if change == "uuid" else subsystem.namespaces[1].uuid)
+
+    async def use(reconciler, contexts, rpc):
+        await reconciler.apply(of(subsystem))
+        report = await reconciler.apply(of(replace(subsystem, namespaces={**subsystem.namespaces, 1: new})))
+        return report, await target_state.read(rpc)
+
+    report, state = gateway(use)
+    assert report.applied
+    assert state.bdevs[new.bdev_name] == ("rbd", images[2]) and len(state.bdevs) == 2
+    assert state.subsystems[subsystem.nqn].namespaces[1].uuid == new.uuid
+
+
+def test_a_namespace_changes_its_ana_group_in_place(gateway, subsystem):
+    async def use(reconciler, contexts, rpc):
+        await reconciler.apply(of(subsystem))
+        moved = replace(subsystem.namespaces[1], ana_group_id=2)
+        report = await reconciler.apply(of(replace(subsystem, namespaces={**subsystem.namespaces, 1: moved})))
+        return report, await target_state.read(rpc), list(contexts.released_names)
+
+    report, state, released = gateway(use)
+    assert report.applied and report.namespaces[subsystem.nqn] == {1: 2, 2: 2}
+    assert state.subsystems[subsystem.nqn].namespaces[1].ana_group_id == 2 and released == []
+
+
+def test_a_missing_image_is_a_problem_of_its_namespace_and_the_rest_is_served(gateway, subsystem):
+    broken = replace(subsystem.namespaces[1], image="nosuch")
+
+    async def use(reconciler, contexts, rpc):
+        return await reconciler.apply(of(replace(subsystem, namespaces={**subsystem.namespaces, 1: broken}))), \
+            list(contexts.released_names)
+
+    report, released = gateway(use)
+    assert not report.applied and not report.retry
+    assert list(report.problem_of) == [f"namespace_{subsystem.nqn}_1"]
+    assert "open image rbd/nosuch" in report.problems[0] and "does it exist" in report.problems[0]
+    assert report.namespaces[subsystem.nqn] == {2: 2}
+    assert report.listeners[subsystem.nqn] == subsystem.listeners[:1]
+    assert released == [broken.bdev_name]
+
+
+def test_listeners_wait_for_namespaces_whose_rados_client_is_not_permitted_yet(gateway, subsystem):
+    async def use(reconciler, contexts, rpc):
+        contexts.permitted = False
+        waiting = await reconciler.apply(of(subsystem))
+        contexts.permitted = True
+        return waiting, await reconciler.apply(of(subsystem))
+
+    waiting, done = gateway(use)
+    assert waiting.retry and not waiting.applied
+    assert waiting.namespaces == {subsystem.nqn: {}} and waiting.listeners == {subsystem.nqn: ()}
+    assert any("does not permit" in problem for problem in waiting.problems)
+    assert done.applied and not done.retry and len(done.new_listeners) == 1
+
+
+def test_an_address_in_use_is_a_problem_of_its_listener(gateway, subsystem):
+    with socket.socket() as taken:
+        taken.bind((ADDR, subsystem.listeners[0].trsvcid))
+        taken.listen()
+
+        async def use(reconciler, contexts, rpc):
+            return await reconciler.apply(of(subsystem))
+
+        report = gateway(use)
+    assert list(report.problem_of) == [f"listener_{subsystem.nqn}_gw1_TCP_{ADDR}_{subsystem.listeners[0].trsvcid}"]
+    assert "is the port free?" in report.problems[0]
+    assert report.namespaces[subsystem.nqn] == {1: 1, 2: 2}
+
+
+def test_many_subsystems_are_made_in_few_writes(gateway, subsystem):
+    port = subsystem.listeners[0].trsvcid
+    many = [replace(subsystem, nqn=f"{subsystem.nqn}-{n}", namespaces={}, listeners=(Listener("gw1", ADDR, port),))
+            for n in range(50)]
+
+    async def use(reconciler, contexts, rpc):
+        counting = CountingRpc(rpc)
+        writes = []
+        counting_pipeline = counting.pipeline
+
+        async def pipeline(requests, timeout_s):
+            writes.append(len(requests))
+            return await counting_pipeline(requests, timeout_s)
+
+        counting.pipeline = pipeline
+        report = await Reconciler(counting, reconciler.settings, contexts, CNTLIDS).apply(of(*many))
+        return report, writes
+
+    report, writes = gateway(use)
+    assert report.applied and len(report.new_listeners) == 50
+    assert writes == [3, 50, 50, 50]
