@@ -1,0 +1,23 @@
+"""Logging of the warden and the agent: one line format, to a file or to standard error."""
+from __future__ import annotations
+
+import logging
+from typing import IO, Optional
+
+from gw_agent.settings import GatewaySettings
+
+
+def start(settings: GatewaySettings, process: str) -> Optional[IO[bytes]]:
+    """Set logging up; returns the open log file for children to print to (None: standard error).
+
+    Raises OSError when the file cannot be opened.
+    """
+    form = f"%(asctime)s.%(msecs)03d {process} {settings.name} %(levelname)s %(name)s: %(message)s"
+    handler: logging.Handler = logging.StreamHandler()
+    output: Optional[IO[bytes]] = None
+    if settings.log_file is not None:
+        handler = logging.FileHandler(settings.log_file)
+        output = open(settings.log_file, "ab", buffering=0)  # pylint: disable=consider-using-with
+    handler.setFormatter(logging.Formatter(form, "%Y-%m-%dT%H:%M:%S"))
+    logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
+    return output

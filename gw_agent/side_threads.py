@@ -1,0 +1,96 @@
+"""The warden's calls that may block, each in a thread of its own: watching for wake-ups, and asking the mons.
+
+Promises: the warden's loop never waits for them; both threads end with the process. A lost watch is made anew. Does
+not promise that no wake-up is lost: the warden reads the seats each `beacon_s` anyway.
+"""
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from typing import Callable, Optional
+
+import rados
+
+log = logging.getLogger(__name__)
+
+CHECK_S = 1.0
+
+
+class WakeWatch(threading.Thread):
+    """Watches the object on which the mgr says that it committed; calls `woken` (from any thread) each time."""
+
+    def __init__(self, ioctx: "rados.Ioctx", name: str, woken: Callable[[], None]) -> None:
+        super().__init__(name="wake-watch", daemon=True)
+        self._ioctx = ioctx
+        self._name = name
+        self._woken = woken
+        self._watch: Optional["rados.Watch"] = None
+        self._lost = threading.Event()
+        self._said = ""
+
+    def run(self) -> None:
+        while True:
+            self._ensure()
+            self._lost.wait(CHECK_S)
+
+    def _ensure(self) -> None:
+        try:
+            if self._watch is not None and not self._lost.is_set():
+                self._watch.check()
+                return
+        except rados.Error as error:
+            log.info("the watch for wake-ups on %s is lost (%s), watching anew", self._name, error)
+        old, self._watch = self._watch, None
+        self._lost.clear()
+        try:
+            if old is not None:
+                old.close()
+        except rados.Error:
+            log.debug("the lost watch on %s had ended already", self._name)
+        try:
+            self._watch = self._ioctx.watch(self._name, self._on_notify, self._on_error)
+            self._said = ""
+            self._woken()
+        except rados.Error as error:
+            if self._said != str(error):
+                self._said = str(error)
+                log.info("no watch for wake-ups on %s yet (%s); changes are seen within one beacon period", self._name,
+                         error)
+
+    def _on_notify(self, notify_id: int, notifier_id: int, watch_id: int, data: bytes) -> None:
+        self._woken()
+
+    def _on_error(self, watch_id: int, *error: int) -> None:
+        self._lost.set()
+
+
+class MonProbe(threading.Thread):
+    """Asks the mons one cheap question when told to, and calls `answered` (from its own thread) if they answer.
+
+    It tells a gateway that is cut off from one whose placement groups stall: only the former kills its target.
+    """
+
+    QUESTION = json.dumps({"prefix": "quorum_status", "format": "json"})
+
+    def __init__(self, client: "rados.Rados", answered: Callable[[], None]) -> None:
+        super().__init__(name="mon-probe", daemon=True)
+        self._client = client
+        self._answered = answered
+        self._asked = threading.Event()
+
+    def ask(self) -> None:
+        """Returns at once; asking again while a question is unanswered changes nothing."""
+        self._asked.set()
+
+    def run(self) -> None:
+        while True:
+            self._asked.wait()
+            try:
+                code, _, text = self._client.mon_command(self.QUESTION, b"")
+                if code:
+                    log.debug("the mons answered with %d: %s", code, text)
+                self._answered()
+            except rados.Error as error:
+                log.debug("no answer from the mons: %s", error)
+            self._asked.clear()
