@@ -17,6 +17,9 @@ from .timing import Timing, TimingError
 
 FORMAT = 1
 
+_LARGEST = 1e9
+_A_NUMBER = "a number from 0 to 1e9"
+
 T = TypeVar("T")
 
 
@@ -31,7 +34,9 @@ class _At:
         self.value, self.path = value, path
 
     def fail(self, expected: str) -> WireError:
-        found = json.dumps(self.value)
+        # a list or an object may be as large and as deeply nested as the sender likes
+        kind = {list: "a list", dict: "an object"}.get(type(self.value))
+        found = kind or json.dumps(self.value)
         return WireError(f"{self.path}: expected {expected}, found {found[:60]}")
 
     def __getitem__(self, key: str) -> "_At":
@@ -59,7 +64,10 @@ class _At:
         return value
 
     def number(self) -> float:
-        return float(self._of((int, float), "a number"))  # type: ignore[arg-type]
+        value = self._of((int, float), _A_NUMBER)  # type: ignore[arg-type]
+        if not 0 <= value <= _LARGEST:  # NaN fails too: no timer that counts from it would ever end
+            raise self.fail(_A_NUMBER)
+        return float(value)
 
     def items(self) -> List["_At"]:
         return [_At(v, f"{self.path}[{i}]") for i, v in enumerate(self._of(list, "a list"))]
