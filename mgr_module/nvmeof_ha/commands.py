@@ -1,0 +1,165 @@
+"""The operator's commands ``create``, ``delete`` and ``show``: arguments to events, replies to (code, output, text).
+
+Decides nothing about gateways.  Promises: an answer within ``ANSWER_S`` or EAGAIN with the reason; a refused command has
+stored nothing; ``create`` of what exists and ``delete`` of what does not are silent successes.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Protocol, Tuple
+
+from . import show
+from .core.events import Command, CreateGateway, DeleteGateway
+from .core.model import Map, ModelError, check_name
+from .driver import GroupDriver
+from .kv_records import GroupKey, Records
+from .mon import MonCommandError, MonCommands, parsed
+
+ANSWER_S = 10.0
+START_S = 6.0
+SHOW_START_S = 3.0
+LOOK_EVERY_S = 0.05
+
+
+class Result(NamedTuple):
+    """What ceph-mgr wants: 0 or a negative errno, standard output, status text."""
+
+    code: int
+    output: str = ""
+    text: str = ""
+
+
+class Groups(Protocol):
+    """The module, as commands see it."""
+
+    records: Records
+    mon: MonCommands
+
+    def ready(self, timeout_s: float) -> bool: ...
+    def driver(self, key: GroupKey) -> Optional[GroupDriver]: ...
+    def begin_group(self, key: GroupKey) -> GroupDriver: ...
+    def forget_gateway(self, key: GroupKey, gateway_id: str) -> None: ...
+    def control_pool(self, key: GroupKey) -> str: ...
+
+
+def declarations(prefix: str) -> List[Dict[str, Any]]:
+    """``COMMANDS`` of the module class."""
+    place = "name=pool,type=CephString name=group,type=CephString"
+    return [
+        {"cmd": f"{prefix} create name=id,type=CephString {place}", "perm": "rw",
+         "desc": "create an NVMe-oF gateway in a gateway group"},
+        {"cmd": f"{prefix} delete name=id,type=CephString {place}", "perm": "rw",
+         "desc": "delete an NVMe-oF gateway; what it serves is handed over first"},
+        {"cmd": f"{prefix} show {place}", "perm": "r", "desc": "show the gateways of a gateway group"},
+    ]
+
+
+def handle(groups: Groups, prefix: str, arguments: Dict[str, Any]) -> Result:
+    """One command, as ceph-mgr parsed it."""
+    verb = arguments["prefix"][len(prefix):].strip()
+    key = GroupKey(arguments["pool"], arguments["group"])
+    try:
+        if verb == "show":
+            return _show(groups, key, arguments.get("format", ""))
+        if not groups.ready(START_S):
+            return _again("the nvmeof_ha module is still starting")
+        return (_create if verb == "create" else _delete)(groups, key, arguments["id"])
+    except MonCommandError as error:
+        return _again(str(error))
+
+
+def _again(reason: str) -> Result:
+    return Result(-errno.EAGAIN, "", f"{reason}; try again in a moment")
+
+
+# ---- create and delete --------------------------------------------------------------------------------------------
+
+def _create(groups: Groups, key: GroupKey, gateway_id: str) -> Result:
+    try:
+        check_name("gateway id", gateway_id)
+        check_name("group", key.group)
+    except ModelError as error:
+        return Result(-errno.EINVAL, "", str(error))
+    refused = _check_pools(groups, key)
+    if refused is not None:
+        return refused
+    driver = groups.driver(key) or groups.begin_group(key)
+    return _ask(driver, key, lambda request_id: CreateGateway(request_id, gateway_id))
+
+
+def _check_pools(groups: Groups, key: GroupKey) -> Optional[Result]:
+    existing = parsed(groups.mon.ask({"prefix": "osd pool ls", "format": "json"}), "osd pool ls")
+    if key.pool not in existing:
+        return Result(-errno.ENOENT, "", f"pool {key.pool!r} does not exist; create it with `ceph osd pool create "
+                      f"{key.pool}` and `rbd pool init {key.pool}`, or choose one of `ceph osd pool ls`")
+    if "/" in key.pool:
+        return Result(-errno.EINVAL, "", f"pool {key.pool!r} cannot be used: its name has a '/'; choose another pool")
+    control_pool = groups.control_pool(key)
+    if control_pool not in existing:
+        return Result(-errno.ENOENT, "", f"pool {control_pool!r}, which the option mgr/nvmeof_ha/control_pool names, does "
+                      f"not exist; create it with `ceph osd pool create {control_pool}`, or change the option")
+    return None
+
+
+def _delete(groups: Groups, key: GroupKey, gateway_id: str) -> Result:
+    driver = groups.driver(key)
+    if driver is None:
+        return Result(0)
+    if driver.status.pool_gone:
+        existing = parsed(groups.mon.ask({"prefix": "osd pool ls", "format": "json"}), "osd pool ls")
+        if groups.control_pool(key) not in existing:
+            groups.forget_gateway(key, gateway_id)
+            return Result(0)
+    return _ask(driver, key, lambda request_id: DeleteGateway(request_id, gateway_id))
+
+
+def _ask(driver: GroupDriver, key: GroupKey, make: Callable[[int], Command]) -> Result:
+    if not _running(driver, START_S):
+        return _again(f"group {key} is not ready: {driver.status.stopped or driver.status.waiting_for}")
+    reply = driver.request(make, ANSWER_S)
+    if reply is None:
+        return _again(f"group {key} did not answer within {ANSWER_S:g} s, and the command may still take effect: "
+                      f"{driver.status.stopped or '; '.join(driver.status.problems) or 'it is busy'}")
+    return Result(-reply.code, "", reply.text)
+
+
+def _running(driver: GroupDriver, timeout_s: float) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not driver.status.running and not driver.status.stopped and time.monotonic() < deadline:
+        time.sleep(LOOK_EVERY_S)
+    return driver.status.running
+
+
+# ---- show ---------------------------------------------------------------------------------------------------------
+
+def _show(groups: Groups, key: GroupKey, output_format: str) -> Result:
+    if not groups.ready(SHOW_START_S):
+        return _again("the nvmeof_ha module is still starting")
+    driver = groups.driver(key)
+    gateway_map, text = (None, "") if driver is None else _map_to_show(groups, driver, key)
+    if driver is not None and gateway_map is None:
+        return _again(f"group {key} has no map yet: {driver.status.stopped or driver.status.waiting_for}")
+    shown = show.group(key, gateway_map, _highest_epoch(groups), int(time.time()) // 60)
+    return Result(0, show.formatted(shown, output_format), text)
+
+
+def _map_to_show(groups: Groups, driver: GroupDriver, key: GroupKey) -> Tuple[Optional[Map], str]:
+    """The driver's committed map; while it has none the copy that the mons keep, and a text that says so."""
+    copy = groups.records.map_copy(key)
+    if driver.status.committed is None:
+        _running(driver, SHOW_START_S)
+    committed = driver.status.committed
+    if committed is not None:
+        stopped = driver.status.stopped
+        return committed, f"group {key} is not looked after: {stopped}" if stopped else ""
+    if copy is None:
+        return None, ""
+    return copy, f"group {key} is not ready ({driver.status.waiting_for}); shown is the mons' copy, which may be old"
+
+
+def _highest_epoch(groups: Groups) -> int:
+    copies = (groups.records.map_copy(key) for key in groups.records.groups())
+    return max((copy.version.epoch for copy in copies if copy is not None), default=0)
+

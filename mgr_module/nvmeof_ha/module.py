@@ -1,0 +1,158 @@
+"""The MgrModule shell: options, one driver for each gateway group, commands, health.
+
+Decides nothing.  Promises: every command is answered; ``shutdown`` returns within about two seconds even while RADOS or
+the mons hang; options that break a rule never take effect, the last good ones stay in force and health says so.
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+import time
+from typing import Any, Dict, Optional
+
+from mgr_module import MgrModule
+
+from . import commands, compat, options
+from .driver import GroupDriver
+from .health import Checks, Health
+from .kv_records import CREATING, GroupKey, GroupRecord, RecordError, Records, encode_group, put_command, remove_command
+from .mon import MonCommandError, MonCommands
+
+HEALTH_EVERY_S = 1.0
+SHUTDOWN_S = 1.5
+
+
+class Module(MgrModule):
+    """Found by ceph-mgr in ``nvmeof_ha/__init__.py``."""
+
+    CLICommand = compat.CLICommand
+    COMMANDS = commands.declarations(compat.COMMAND_PREFIX)
+    MODULE_OPTIONS = options.declarations()
+    NOTIFY_TYPES: list = []
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._stopping = threading.Event()
+        self._started = threading.Event()
+        self._lock = threading.Lock()
+        self._drivers: Dict[GroupKey, GroupDriver] = {}
+        self._health = Health()
+        self._shown_checks: Optional[Checks] = None
+        self._options = options.Options()
+        self._option_problem = ""
+        self._gid = 0
+        self.mon = MonCommands(self.send_command)
+        self.records = Records({})
+        self.config_notify()
+
+    # -- called by ceph-mgr -----------------------------------------------------------------------------------------
+
+    def serve(self) -> None:
+        mgr_map = self.get("mgr_map")
+        self._gid = mgr_map["active_gid"]
+        self.records = Records(self.get_store_prefix(""))
+        self.log.info("mgr %s (gid %d) looks after %d gateway groups, commands are `ceph %s ...`", self.get_mgr_id(),
+                      self._gid, len(self.records.groups()), compat.COMMAND_PREFIX)
+        self.rados  # connects, and registers the client that the mons will blocklist when this mgr is replaced
+        for key in self.records.groups():
+            self._start_driver(key)
+        self._started.set()
+        while not self._stopping.wait(HEALTH_EVERY_S):
+            self._report_health()
+
+    def shutdown(self) -> None:
+        self._stopping.set()
+        with self._lock:
+            drivers = list(self._drivers.values())
+        for driver in drivers:
+            driver.stop()
+        deadline = time.monotonic() + SHUTDOWN_S
+        ended = [driver.join(max(0.0, deadline - time.monotonic())) for driver in drivers]
+        if all(ended):
+            super().shutdown()
+        else:
+            # A thread that waits inside librados would be torn down with its client: leave both to the process's end.
+            self.log.warning("%d gateway groups did not end in time", ended.count(False))
+
+    def config_notify(self) -> None:
+        try:
+            found = options.read(self.get_module_option)
+        except options.OptionError as error:
+            in_force = ", ".join(f"{name} {value:g}" for name, value in self._options.timing.to_dict().items())
+            self._option_problem = f"{error}; until it is corrected these stay in force: {in_force}"
+            self.log.error("options are not taken: %s", self._option_problem)
+            return
+        self._option_problem = ""
+        if found == self._options:
+            return
+        self._options = found
+        with self._lock:
+            drivers = list(self._drivers.values())
+        for driver in drivers:
+            driver.set_options(found)
+
+    def handle_command(self, inbuf: str, cmd: Dict[str, Any]) -> commands.Result:
+        try:
+            return commands.handle(self, compat.COMMAND_PREFIX, cmd)
+        except RecordError as error:
+            return commands.Result(-errno.EIO, "", str(error))
+
+    # -- used by commands (commands.Groups) -------------------------------------------------------------------------
+
+    def ready(self, timeout_s: float) -> bool:
+        return self._started.wait(timeout_s)
+
+    def driver(self, key: GroupKey) -> Optional[GroupDriver]:
+        with self._lock:
+            return self._drivers.get(key)
+
+    def control_pool(self, key: GroupKey) -> str:
+        """Where the group keeps its control objects, or would if it were created now."""
+        record = self.records.group(key)
+        return (self._options.control_pool if record is None else record.control_pool) or key.pool
+
+    def begin_group(self, key: GroupKey) -> GroupDriver:
+        """Note a new group in the KV store and look after it.  Raises ``MonCommandError``."""
+        record = GroupRecord(CREATING, self._options.control_pool)
+        self._store(key.record_key, encode_group(record))
+        return self._start_driver(key)
+
+    def forget_gateway(self, key: GroupKey, gateway_id: str) -> None:
+        """Remove the gateway of a group whose pool is gone, and the group with its last one.
+
+        Raises ``MonCommandError``.
+        """
+        self._store(key.gateway_key(gateway_id), None)
+        gateways, _ = self.records.gateways(key)
+        if gateways:
+            return
+        with self._lock:
+            driver = self._drivers.pop(key)
+        driver.stop()
+        for name in self.records.keys_of(key):
+            self._store(name, None)
+
+    # -- own --------------------------------------------------------------------------------------------------------
+
+    def _start_driver(self, key: GroupKey) -> GroupDriver:
+        driver = GroupDriver(key, self._gid, self.rados, self.mon, self.records, self._options, self.log)
+        with self._lock:
+            self._drivers[key] = driver
+        driver.start()
+        return driver
+
+    def _store(self, key: str, value: Optional[str]) -> None:
+        command = remove_command(key) if value is None else put_command(key, value)
+        answer = self.mon.ask(command)
+        if answer.code:
+            raise MonCommandError(f"the mons refused {command['prefix']!r} of {command['key']}: {answer.describe()}")
+        self.records.note(key, value)
+
+    def _report_health(self) -> None:
+        with self._lock:
+            statuses = {key: driver.status for key, driver in self._drivers.items()}
+        checks = self._health.checks(statuses, self._option_problem, time.monotonic())
+        if checks != self._shown_checks:
+            self._shown_checks = checks
+            self.set_health_checks(checks)

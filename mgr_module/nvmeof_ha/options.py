@@ -1,0 +1,74 @@
+"""Module options: their declarations, and what they say together.
+
+A module cannot refuse ``ceph config set``.  So a combination that breaks a rule of ``Timing`` is not taken: ``read``
+says why, and the caller keeps what it had.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any, Callable, List
+
+from .core.timing import Timing, TimingError
+
+SHORTEST_BLOCKLIST_S = 600.0
+
+_TIMERS = {
+    "beacon_s": "period of beacons and of the wardens' seat reads",
+    "suspect_s": "silence after which a gateway is suspected; at least 3 * beacon_s",
+    "lease_s": "how long a gateway may stay optimized without a seat read; at least 4 * beacon_s",
+    "restrict_s": "time to make a target inaccessible or dead at lease end",
+    "isolated_s": "a gateway that reaches neither seats nor mons this long after lease end kills its target",
+    "frozen_s": "a target that leaves JSON-RPC unanswered for this long is killed",
+    "drain_s": "how long a planned move may take to drain before it is abandoned",
+    "promote_s": "how long a gateway may take to confirm a promotion before it is suspected",
+    "failback_delay_s": "how long an owner must have been well before its ANA group returns to it",
+}
+
+
+class OptionError(ValueError):
+    """An option, or a combination of them, that cannot be used; the text says which and why."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """``control_pool``: where new groups keep their seats; empty: in the group's own pool."""
+
+    timing: Timing = field(default_factory=Timing)
+    failback_doubling: bool = True
+    blocklist_expire_s: float = 86400.0
+    control_pool: str = ""
+
+
+def declarations() -> List[Any]:
+    """``MODULE_OPTIONS`` of the module class; can be changed while it runs."""
+    defaults = Timing()
+    declared = [{"name": timer.name, "type": "float", "default": getattr(defaults, timer.name), "runtime": True,
+                 "desc": f"{_TIMERS[timer.name]} (seconds)"} for timer in fields(Timing)]
+    declared += [
+        {"name": "failback_doubling", "type": "bool", "default": True, "runtime": True,
+         "desc": "double failback_delay_s with every recent unplanned loss of the owner"},
+        {"name": "blocklist_expire_s", "type": "float", "default": 86400.0, "runtime": True,
+         "desc": "how long a fenced gateway instance stays blocklisted (seconds); longer than any pause of a process "
+                 "or virtual machine that must be survived"},
+        {"name": "control_pool", "type": "str", "default": "", "runtime": True,
+         "desc": "pool for the control objects of groups created from now on; empty: the group's own pool"},
+    ]
+    return declared
+
+
+def read(value_of: Callable[[str], Any]) -> Options:
+    """The options as they are set now.
+
+    Raises:
+        OptionError: they break a rule.
+    """
+    try:
+        timing = Timing(**{timer.name: value_of(timer.name) for timer in fields(Timing)})
+        expire_s = float(value_of("blocklist_expire_s"))
+    except (TimingError, ValueError, TypeError) as error:
+        raise OptionError(str(error)) from None
+    if not expire_s >= SHORTEST_BLOCKLIST_S:
+        raise OptionError(f"blocklist_expire_s = {expire_s:g} s: must be at least {SHORTEST_BLOCKLIST_S:g} s, because a "
+                          "gateway that was paused for longer could write again")
+    return Options(timing, bool(value_of("failback_doubling")), expire_s, str(value_of("control_pool") or ""))

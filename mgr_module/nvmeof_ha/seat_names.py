@@ -1,0 +1,68 @@
+"""Names of a group's control objects, and which names make the three seats fail apart.
+
+An object's name decides its placement group, hence its OSDs.  Out of several possible names per seat those are taken
+whose acting sets share the fewest hosts, and then the fewest primaries: on a small cluster every acting set holds every
+host, and at least one dead primary then stalls only one seat.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations, product
+from typing import Dict, FrozenSet, List, Mapping, NamedTuple, Sequence, Tuple
+
+from .core.register import SEATS
+
+NAMESPACE = "nvmeof_ha"
+CANDIDATES = 12
+INDEX_FORMAT = "1"
+
+
+class Placed(NamedTuple):
+    """Where an object of this name would be: hosts of its acting set, and its acting primary OSD."""
+
+    name: str
+    hosts: FrozenSet[str]
+    primary: int
+
+
+def index_name(group: str) -> str:
+    return f"nvmeof_ha.{group}.index"
+
+
+def wake_name(group: str) -> str:
+    return f"nvmeof_ha.{group}.wake"
+
+
+def probe_name(seat_name: str) -> str:
+    """Lives in the seat's placement group: written with the seat's name as locator key."""
+    return f"{seat_name}.probe"
+
+
+def candidates(group: str, seat: int) -> List[str]:
+    first = f"nvmeof_ha.{group}.seat.{seat}"
+    return [first] + [f"{first}.{k}" for k in range(1, CANDIDATES)]
+
+
+def index_omap(seat_names: Sequence[str]) -> Dict[str, str]:
+    """What readers find in the index object."""
+    return {"format": INDEX_FORMAT, **{f"seat.{n}": name for n, name in enumerate(seat_names)}}
+
+
+def choose(placed: Sequence[Sequence[Placed]]) -> Tuple[str, ...]:
+    """One name for each seat out of its candidates; the first best, so equal clusters get equal names."""
+    assert len(placed) == SEATS
+    return tuple(seat.name for seat in min(product(*placed), key=_closeness))
+
+
+def _closeness(chosen: Sequence[Placed]) -> Tuple[int, int]:
+    pairs = list(combinations(chosen, 2))
+    return sum(len(a.hosts & b.hosts) for a, b in pairs), sum(a.primary == b.primary for a, b in pairs)
+
+
+def hosts_of_osds(osd_tree: Mapping[str, list]) -> Dict[int, str]:
+    """OSD id -> host name, from the answer to ``osd tree``; an OSD outside every host counts as a host of its own."""
+    hosts = {node["id"]: f"osd.{node['id']}" for node in osd_tree["nodes"] if node["type"] == "osd"}
+    for node in osd_tree["nodes"]:
+        if node["type"] == "host":
+            hosts.update({child: node["name"] for child in node["children"]})
+    return hosts

@@ -1,0 +1,253 @@
+"""The three seat objects while this mgr writes them: probes, commits, laggards, lost seats.
+
+Promises: ``Committed`` is reported only when two seats hold exactly that version; ``Deposed`` only when a seat holds a
+higher ballot or the mons fenced this mgr; a write is guarded by ``claim``, so whatever lands late does no harm; one
+write at most is outstanding on a seat, and none is sent to a seat whose placement group does not take writes (a read
+waits behind an unfinished write of the same object); a seat that missed commits is offered the newest until it has it.
+What a seat holds and nobody can decode is reported, and replaced only by a regular commit.
+Does not read maps: ``takeover.py`` does, once.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from typing import Any, Callable, Dict, List, Optional, Sequence
+
+from rados import LIBRADOS_CMPXATTR_OP_LT, LIBRADOS_CREATE_EXCLUSIVE
+
+from .core import wire
+from .core.events import Committed, Deposed, Event
+from .core.model import Map, Version
+from .core.register import CLAIM_KEY, MAP_KEY, QUORUM, Progress, Tally, decode_claim, encode_claim
+from .rados_ops import Omap, Operations, describe
+from .seat_names import probe_name
+
+PROBE_EVERY_S = 1.0
+PROBE_LATE_S = 0.5
+PROBE_VALID_S = 3.0
+RETRY_FIRST_S = 0.2
+RETRY_CAP_S = 5.0
+
+BALLOT_LEAP = 1_000_000
+"""A ballot is an epoch of the mgr map, which grows by a few a minute at most: one that is further ahead is garbage, and
+must not depose every mgr for ever.  A seat that holds it takes no commit either way."""
+
+
+def guarded_write(version: Version, gateway_map: Optional[Map]) -> Callable[[Any, Any], None]:
+    """The claim, and the map unless it is a bare claim, if the seat's claim is lower; the object must exist."""
+    values = _values(version, gateway_map)
+
+    def build(ioctx: Any, write_op: Any) -> None:
+        write_op.omap_cmp(CLAIM_KEY, values[CLAIM_KEY].decode(), LIBRADOS_CMPXATTR_OP_LT)
+        ioctx.set_omap(write_op, tuple(values), tuple(values.values()))
+    return build
+
+
+def _new_seat(version: Version, gateway_map: Map) -> Callable[[Any, Any], None]:
+    values = _values(version, gateway_map)
+
+    def build(ioctx: Any, write_op: Any) -> None:
+        write_op.new(LIBRADOS_CREATE_EXCLUSIVE)
+        ioctx.set_omap(write_op, tuple(values), tuple(values.values()))
+    return build
+
+
+def _values(version: Version, gateway_map: Optional[Map]) -> Omap:
+    values = {CLAIM_KEY: encode_claim(version).encode()}
+    if gateway_map is not None:
+        values[MAP_KEY] = wire.encode_map(gateway_map)
+    return values
+
+
+def claim_in(omap: Omap) -> Optional[Version]:
+    """The claim of a seat, None when it has none.  Raises ``ValueError`` when it is garbage."""
+    value = omap.get(CLAIM_KEY)
+    return None if value is None else decode_claim(value.decode("ascii", "replace"))
+
+
+def map_in(omap: Omap) -> Optional[Map]:
+    """The map of a seat, None when it holds none yet.  Raises ``wire.WireError``."""
+    value = omap.get(MAP_KEY)
+    return None if value is None else wire.decode_map(value)
+
+
+class Seat:
+    """One seat object: whether its placement group takes writes, and how the last write fared."""
+
+    def __init__(self, number: int, name: str, ioctx: Any) -> None:
+        """``ioctx``: with the seat's name as locator key, for the probe."""
+        self.number, self.name, self.probe_ioctx = number, name, ioctx
+        self.problem = ""
+        self.busy = self.missing = False
+        self.retry_at, self._retry_s = 0.0, RETRY_FIRST_S
+        self.probing = False
+        self.probe_sent = self.probe_taken = float("-inf")
+
+    def writable(self, now: float) -> bool:
+        late = self.probing and now - self.probe_sent >= PROBE_LATE_S
+        return not late and now - self.probe_taken < PROBE_VALID_S
+
+    def failed(self, why: str, now: float) -> None:
+        self.problem = f"seat object {self.name}: {why}"
+        self.retry_at = now + self._retry_s
+        self._retry_s = min(2 * self._retry_s, RETRY_CAP_S)
+
+    def took(self) -> None:
+        self.problem, self.missing, self.retry_at, self._retry_s = "", False, 0.0, RETRY_FIRST_S
+
+
+class Seats:
+    """Used by one group's driver thread only."""
+
+    def __init__(self, operations: Operations, ioctx: Any, names: Sequence[str], probe_ioctxs: Sequence[Any],
+                 report: Callable[[Event], None]) -> None:
+        """``report``: give this event to the core."""
+        self._operations, self.ioctx, self._report = operations, ioctx, report
+        self.seats = [Seat(n, name, probe_ioctxs[n]) for n, name in enumerate(names)]
+        self._map: Optional[Map] = None
+        self._tally: Optional[Tally] = None
+        self._reported: Optional[Version] = None
+        self._deposed = False
+        self.pool_gone = False
+
+    def commit(self, gateway_map: Map) -> None:
+        """Write this map until two seats hold it; a later call replaces it."""
+        self._map, self._tally = gateway_map, Tally(gateway_map.version)
+        self._offer_all()
+
+    def poll(self) -> None:
+        """Called each tick: probes that are due, retries, laggards."""
+        now = time.monotonic()
+        for seat in self.seats:
+            if not seat.probing and now - seat.probe_sent >= PROBE_EVERY_S:
+                self._probe(seat, now)
+        self._offer_all()
+
+    def writable(self) -> List[Seat]:
+        now = time.monotonic()
+        return [seat for seat in self.seats if seat.writable(now)]
+
+    @property
+    def all_hold(self) -> bool:
+        """All three seats hold the newest commit."""
+        return self._tally is not None and len(self._tally.seats) == len(self.seats)
+
+    def problems(self) -> List[str]:
+        now = time.monotonic()
+        found = [seat.problem for seat in self.seats if seat.problem]
+        stalled = [seat for seat in self.seats if not seat.writable(now) and not seat.problem]
+        return found + [f"seat object {seat.name}: its placement group takes no writes" for seat in stalled]
+
+    def fenced_here(self, code: int) -> bool:
+        """The mons blocklisted this mgr's RADOS client: it was replaced."""
+        if code == -errno.ESHUTDOWN:
+            self._depose("the mons blocklisted this mgr: another one has taken over")
+        return code == -errno.ESHUTDOWN
+
+    # -- probes ---------------------------------------------------------------------------------------------------
+
+    def _probe(self, seat: Seat, now: float) -> None:
+        seat.probing, seat.probe_sent = True, now
+
+        def ended(code: int) -> None:
+            seat.probing = False
+            if code == 0:
+                seat.probe_taken = time.monotonic()
+            elif code == -errno.ENOENT:
+                self.pool_gone = True  # a probe makes its object, so only the pool can be missing
+            elif not self.fenced_here(code):
+                seat.failed(f"its placement group refuses a write: {describe(code)}", time.monotonic())
+        self._operations.write(seat.probe_ioctx, probe_name(seat.name), _probe_write, ended)
+
+    # -- commits --------------------------------------------------------------------------------------------------
+
+    def _offer_all(self) -> None:
+        now = time.monotonic()
+        for seat in self.seats:
+            if self._tally is None or self._deposed:
+                return
+            holds = self._tally.stored.get(seat.number)
+            due = holds is None or holds < self._tally.version
+            if due and not seat.busy and now >= seat.retry_at and seat.writable(now):
+                self._offer(seat)
+
+    def _offer(self, seat: Seat) -> None:
+        assert self._map is not None and self._tally is not None
+        gateway_map, version = self._map, self._map.version
+        build = guarded_write(version, gateway_map)
+        if seat.missing:
+            # A new, empty seat must not stand in for a lost one until both others hold the newest map.
+            if len(self._tally.seats - {seat.number}) < QUORUM:
+                return
+            build = _new_seat(version, gateway_map)
+        seat.busy = True
+        self._operations.write(self.ioctx, seat.name, build, lambda code: self._written(seat, version, code))
+
+    def _written(self, seat: Seat, version: Version, code: int) -> None:
+        seat.busy = False
+        now = time.monotonic()
+        if code == 0:
+            seat.took()
+            if self._tally is not None and version == self._tally.version:
+                self._tally = self._tally.acknowledged(seat.number)
+                self._judge()
+        elif code == -errno.ECANCELED:
+            self._read_claim(seat)
+        elif code == -errno.EEXIST:
+            seat.missing = False
+        elif code == -errno.ENOENT:
+            seat.missing = True
+            seat.failed("is missing; it is made again as soon as both others hold the newest map", now)
+        elif not self.fenced_here(code):
+            seat.failed(f"refused a commit: {describe(code)}", now)
+        self._offer_all()
+
+    def _read_claim(self, seat: Seat) -> None:
+        """The guard failed: an earlier try had landed, or another mgr holds the seat."""
+        seat.busy = True
+
+        def read(code: int, omap: Omap) -> None:
+            seat.busy = False
+            now = time.monotonic()
+            try:
+                claim = claim_in(omap)
+            except ValueError as error:
+                seat.failed(f"holds garbage: {error}; remove its omap key {CLAIM_KEY!r} if you know why", now)
+                return
+            if code or claim is None:
+                if not self.fenced_here(code):
+                    seat.failed(f"refused a commit and its claim could not be read: {describe(code)}", now)
+                return
+            self._refused(seat, claim, now)
+        self._operations.read_omap(self.ioctx, seat.name, read)
+
+    def _refused(self, seat: Seat, claim: Version, now: float) -> None:
+        if self._tally is None:
+            return
+        if claim.ballot > self._tally.version.ballot + BALLOT_LEAP:
+            seat.failed(f"holds the claim {claim}, and no mgr map is that far ahead: garbage; remove its omap key "
+                        f"{CLAIM_KEY!r} if you know why", now)
+            return
+        seat.took()
+        self._tally = self._tally.refused(seat.number, claim)
+        self._judge()
+
+    def _judge(self) -> None:
+        assert self._tally is not None
+        progress = self._tally.progress
+        if progress is Progress.DEPOSED:
+            highest = max(self._tally.stored.values())
+            self._depose(f"a seat holds the claim {highest}: another mgr has taken over")
+        elif progress is Progress.DONE and self._reported != self._tally.version:
+            self._reported = self._tally.version
+            self._report(Committed(self._tally.version))
+
+    def _depose(self, reason: str) -> None:
+        if not self._deposed:
+            self._deposed = True
+            self._report(Deposed(reason))
+
+
+def _probe_write(_ioctx: Any, write_op: Any) -> None:
+    write_op.write_full(b"probe")

@@ -1,0 +1,200 @@
+"""How a mgr gets hold of a group: control objects, ballot, claims, and the newest map (DESIGN 4).
+
+Promises: nothing is adopted before two seats took this mgr's bare claim and were read afterwards; a seat that is
+missing, silent or undecodable is no answer, never an empty map; seats without a map are believed only while the KV
+store says that the group is still being created.  Everything here may be tried again, by the same mgr or the next.
+"""
+
+from __future__ import annotations
+
+import errno
+from functools import partial
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set
+
+from rados import LIBRADOS_CREATE_IDEMPOTENT
+
+from . import seat_names
+from .core import register, wire
+from .core.model import Map, Version
+from .kv_records import CREATING, GroupKey, GroupRecord
+from .mon import Answer, MonCommandError, MonCommands, parsed
+from .rados_ops import Omap, Operations, describe
+from .seats import BALLOT_LEAP, Seat, Seats, claim_in, guarded_write, map_in
+
+ANSWER_S = 5.0
+STRAGGLER_S = 0.3
+"""How long the third seat is waited for once two have answered."""
+
+
+class NotNow(RuntimeError):
+    """The group cannot be taken over at present; the text says why, and what to do."""
+
+
+class NotActive(RuntimeError):
+    """The mons name another mgr as the active one."""
+
+
+class Adopted(NamedTuple):
+    """``found``: None only for a group that is being created."""
+
+    ballot: int
+    found: Optional[Map]
+    problems: List[str]
+
+
+Pump = Callable[[Callable[[], bool], float], bool]
+"""``pump(until, timeout_s)`` runs what arrives for this driver until ``until()`` or the timeout; returns ``until()``."""
+
+
+class TakeOver:
+    """One attempt, in the driver's thread."""
+
+    def __init__(self, key: GroupKey, gid: int, mon: MonCommands, operations: Operations, pump: Pump,
+                 enqueue: Callable[[Callable[[], None]], None]) -> None:
+        """``gid``: of this mgr, as the mgr map names it."""
+        self._key, self._gid = key, gid
+        self._mon, self._operations, self._pump, self._enqueue = mon, operations, pump, enqueue
+
+    # -- control objects ------------------------------------------------------------------------------------------
+
+    def choose_names(self, pool: str) -> List[str]:
+        """Names of the three seat objects, by where their placement groups are now."""
+        tree = self._ask({"prefix": "osd tree", "format": "json"})
+        hosts = seat_names.hosts_of_osds(tree)
+        placed = []
+        for seat in range(register.SEATS):
+            placed.append([])
+            for name in seat_names.candidates(self._key.group, seat):
+                found = self._ask({"prefix": "osd map", "pool": pool, "object": name,
+                                   "nspace": seat_names.NAMESPACE, "format": "json"})
+                placed[-1].append(seat_names.Placed(name, frozenset(hosts.get(osd, f"osd.{osd}") for osd in
+                                                                    found["acting"]), found["acting_primary"]))
+        return list(seat_names.choose(placed))
+
+    def make_objects(self, ioctx: Any, names: List[str]) -> None:
+        """Seats, wake object and index of a group that is being created; harmless where they exist."""
+        codes: Dict[str, int] = {}
+
+        def make(_ioctx: Any, write_op: Any, omap: Dict[str, str]) -> None:
+            write_op.new(LIBRADOS_CREATE_IDEMPOTENT)
+            if omap:
+                _ioctx.set_omap(write_op, tuple(omap), tuple(omap.values()))
+        index = seat_names.index_name(self._key.group)
+        wanted = {name: {} for name in (*names, seat_names.wake_name(self._key.group))}
+        wanted[index] = seat_names.index_omap(names)
+        for name, omap in wanted.items():
+            self._operations.write(ioctx, name, partial(make, omap=omap), partial(codes.__setitem__, name))
+        self._pump(lambda: len(codes) == len(wanted), ANSWER_S)
+        for name in wanted:
+            if codes.get(name) != 0:
+                why = "no answer" if name not in codes else describe(codes[name])
+                raise NotNow(f"object {name} could not be made in namespace {seat_names.NAMESPACE}: {why}; check that "
+                             "the pool takes writes (`ceph -s`)")
+
+    # -- ballot, claims, map --------------------------------------------------------------------------------------
+
+    def adopt(self, seats: Seats, record: GroupRecord) -> Adopted:
+        """Raises ``NotNow`` or ``NotActive``."""
+        ballot = self._ballot()
+        writable = self._writable(seats)
+        claimed = self._claim(seats, writable, ballot)
+        maps, problems = self._read(seats, claimed)
+        try:
+            found = register.adopt(maps, [seat.number for seat in claimed])
+        except ValueError as error:
+            raise NotNow("; ".join([str(error), *problems])) from None
+        if found is None and record.state != CREATING:
+            raise NotNow("the seats hold no map, but the group was in use: the control objects were lost or replaced; "
+                         "restore them, or delete the group's gateways and create them again")
+        return Adopted(ballot, found, problems)
+
+    def _ballot(self) -> int:
+        mgr_map = self._ask({"prefix": "mgr dump", "format": "json"})
+        if mgr_map["active_gid"] != self._gid:
+            raise NotActive(f"the mons name mgr {mgr_map['active_name']!r} (gid {mgr_map['active_gid']}) as the active "
+                            f"one, not this one (gid {self._gid})")
+        return mgr_map["epoch"]
+
+    def _writable(self, seats: Seats) -> List[Seat]:
+        """Seats whose placement group just took a write: a claim to another one would only block its readers."""
+        self._wait_most(lambda: len(seats.writable()), ANSWER_S)
+        if seats.pool_gone:
+            raise NotNow("the pool of its control objects does not exist any more")
+        found = seats.writable()
+        if len(found) < register.QUORUM:
+            raise NotNow("; ".join([f"{len(found)} of {register.SEATS} seats take writes, {register.QUORUM} are needed",
+                                    *seats.problems()]))
+        return found
+
+    def _claim(self, seats: Seats, writable: List[Seat], ballot: int) -> List[Seat]:
+        claim = Version(ballot, 0)
+        held: Dict[int, Version] = {}
+        problems: Dict[int, str] = {}
+
+        def refused(seat: Seat, code: int, omap: Omap) -> None:
+            try:
+                stored = claim_in(omap)
+            except ValueError as error:
+                problems[seat.number] = f"seat object {seat.name} holds garbage: {error}"
+                return
+            if stored is None:
+                problems[seat.number] = f"claim of seat object {seat.name} could not be read: {describe(code)}"
+            else:
+                held[seat.number] = stored
+
+        def written(seat: Seat, code: int) -> None:
+            if code == 0:
+                held[seat.number] = claim
+            elif code == -errno.ECANCELED:
+                self._operations.read_omap(seats.ioctx, seat.name, partial(refused, seat))
+            elif not seats.fenced_here(code):
+                seat.missing = seat.missing or code == -errno.ENOENT
+                problems[seat.number] = (f"seat object {seat.name} is missing" if seat.missing else
+                                         f"seat object {seat.name} refused a claim: {describe(code)}")
+        for seat in writable:
+            self._operations.write(seats.ioctx, seat.name, guarded_write(claim, None), partial(written, seat))
+        self._wait_most(lambda: len(held) + len(problems), ANSWER_S, len(writable))
+        ahead = [v for v in held.values() if ballot < v.ballot <= ballot + BALLOT_LEAP]
+        if ahead:
+            raise NotNow(f"a seat holds the claim {max(ahead)}, which is above ballot {ballot}: another mgr is at work")
+        claimed = [seat for seat in writable if held.get(seat.number) == claim]
+        if len(claimed) < register.QUORUM:
+            raise NotNow("; ".join([f"{len(claimed)} seats took the claim {claim}, {register.QUORUM} are needed",
+                                    *problems.values()]))
+        return claimed
+
+    def _read(self, seats: Seats, claimed: List[Seat]) -> Any:
+        maps: Dict[int, Optional[Map]] = {}
+        answered: Set[int] = set()
+        problems: List[str] = []
+
+        def read(seat: Seat, code: int, omap: Omap) -> None:
+            answered.add(seat.number)
+            if code:
+                problems.append(f"seat object {seat.name} could not be read: {describe(code)}")
+                return
+            try:
+                maps[seat.number] = map_in(omap)
+            except wire.WireError as error:
+                problems.append(f"seat object {seat.name} holds what this mgr cannot use: {error}")
+        for seat in claimed:
+            self._operations.read_omap(seats.ioctx, seat.name, partial(read, seat))
+        self._wait_most(lambda: len(answered), ANSWER_S, len(claimed))
+        return maps, problems
+
+    # -- waiting --------------------------------------------------------------------------------------------------
+
+    def _wait_most(self, count: Callable[[], int], timeout_s: float, all_of: int = register.SEATS) -> None:
+        """Until all answered; or, a little after two did; or until the timeout."""
+        if self._pump(lambda: count() >= min(register.QUORUM, all_of), timeout_s):
+            self._pump(lambda: count() >= all_of, STRAGGLER_S)
+
+    def _ask(self, command: Dict[str, Any]) -> Any:
+        answers: List[Answer] = []
+        self._mon.issue(command, lambda answer: self._enqueue(lambda: answers.append(answer)))
+        if not self._pump(lambda: bool(answers), ANSWER_S):
+            raise NotNow(f"the mons did not answer {command['prefix']!r} within {ANSWER_S:g} s")
+        try:
+            return parsed(answers[0], command["prefix"])
+        except MonCommandError as error:
+            raise NotNow(str(error)) from None
