@@ -15,7 +15,7 @@ TIMED_OUT = 124
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="guest", description="A Linux NVMe/TCP host in QEMU.",
-                                     epilog="The environment variable NVME_GUEST_SUITE chooses the Debian suite: " + " or ".join(SUITES))
+                                     epilog="NVME_GUEST_SUITE in the environment chooses the Debian suite: " + " or ".join(SUITES))
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("build", help="build the image unless it is there")
     summaries = {"start": "boot a guest", "run": "run a shell command, end with its exit code (124: it took too long)",

@@ -28,12 +28,12 @@ class Channel:
 
     def request(self, operation: str, *arguments: str, timeout_s: float = 30) -> list[str]:
         """The words of the answer. Raises ChannelError."""
-        with open(f"{self.socket_path}.lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            try:
+        try:
+            with open(f"{self.socket_path}.lock", "w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
                 words = self.exchange(operation, arguments, timeout_s)
-            except OSError as error:
-                raise ChannelError(f"no answer to {operation} on {self.socket_path} within {timeout_s:g} s: {error}") from error
+        except OSError as error:
+            raise ChannelError(f"no answer to {operation} on {self.socket_path} (limit {timeout_s:g} s): {error}") from error
         if words[:1] == ["ERROR"]:
             raise ChannelError(f"the guest refused {operation}: {base64.b64decode(words[1]).decode()}")
         return words

@@ -6,6 +6,7 @@ lists and packages stay as they are. Another suite than the machine's is looked 
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -109,7 +110,7 @@ class Download:
                    "Dir::State::status": self.status, "Dir::Cache::archives": self.packages, "Dir::Cache::pkgcache": "",
                    "Dir::Cache::srcpkgcache": "", "APT::Sandbox::User": "", "Acquire::Languages": "none",
                    "APT::Architecture": "amd64", "APT::Architectures": "amd64",
-                   "Debug::NoLocking": "1"}
+                   "Debug::NoLocking": "1", "Acquire::Retries": "3"}
         # Hooks are for changes of the machine, which this is none.
         hooks = "#clear APT::Update::Post-Invoke;\n#clear APT::Update::Post-Invoke-Success;\n"
         self.configuration.write_text(hooks + "".join(f'{name} "{value}";\n' for name, value in options.items()))
@@ -118,7 +119,8 @@ class Download:
         if not shutil.which(program):
             raise PackageError(f"{program} is not installed: the guest image can be built on Debian only")
         command = [program, "-c", str(self.configuration), "-q", *arguments]
-        done = subprocess.run(command, cwd=self.packages, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=self.packages, capture_output=True, text=True, check=False,
+                              env={**os.environ, "LC_ALL": "C"})
         if done.returncode:
             raise PackageError(f"`{' '.join(command)}` failed: {done.stderr.strip()}\n"
                                f"check the network and the mirror in {self.sources}")

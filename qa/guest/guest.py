@@ -13,6 +13,7 @@ is there: on an emulated one a stock kernel does not boot.
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import shutil
 import signal
@@ -28,7 +29,7 @@ from guest.image import Image
 
 ADDRESS, GATEWAY = "10.0.2.15", "10.0.2.2"
 MEMORY_MIB = 192
-START_S, STOP_S, RUN_S = 180, 10, 120
+START_S, STOP_S, KILLED_S, RUN_S = 180, 10, 2, 120
 POLL_S, POLL_LONGEST_S = 0.005, 0.1
 CLOCK_ROUNDS = 8
 LOG_LINES = 60
@@ -197,7 +198,9 @@ class Guest:
         try:
             return self.wait(job, timeout_s)
         except GuestTimeout as error:
-            self.kill(job, signal.SIGKILL)
+            with contextlib.suppress(GuestError):   # it may just have ended; or hang in the kernel, beyond any signal
+                self.kill(job, signal.SIGKILL)
+                self.wait(job, KILLED_S)
             raise GuestTimeout(f"`{command}`: {error}") from error
 
     def check(self, command: str, timeout_s: float = RUN_S) -> str:
@@ -249,13 +252,14 @@ class Guest:
         pid = self.pid()
         if pid is None:
             return
-        try:
+        with contextlib.suppress(ChannelError):
             self.channel.request("OFF", timeout_s=2)
-        except ChannelError:
+            if self.gone_within(pid, STOP_S):
+                return
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         if not self.gone_within(pid, STOP_S):
-            os.kill(pid, signal.SIGKILL)
-            self.gone_within(pid, STOP_S)
+            raise GuestError(f"QEMU of guest {self.name}, process {pid}, does not end after SIGKILL")
 
     def gone_within(self, pid: int, timeout_s: float) -> bool:
         deadline_s = time.monotonic() + timeout_s

@@ -132,6 +132,13 @@ def test_a_guest_that_was_killed_is_missed_with_the_end_of_its_console(guest: Gu
             dying.run("true")
 
 
+def test_a_guest_that_was_never_started_is_not_running(guest: Guest, tmp_path: Path) -> None:
+    never = Guest("never", tmp_path, guest.image)
+    with pytest.raises(GuestError, match="never is not running"):
+        never.run("true")
+    never.stop()
+
+
 def test_a_path_too_long_for_a_socket_is_refused(guest: Guest, tmp_path: Path) -> None:
     with pytest.raises(GuestError, match="shorter path"):
         Guest("long", tmp_path / ("x" * 100), guest.image).start()
