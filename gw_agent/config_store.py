@@ -87,7 +87,9 @@ class Change:
 class ConfigStore:
     """The configuration object of one gateway group. Make it with `await ConfigStore.open(...)`."""
 
-    def __init__(self, ioctx: "rados.Ioctx", group: str, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, cluster: "rados.Rados", ioctx: "rados.Ioctx", group: str,
+                 loop: asyncio.AbstractEventLoop) -> None:
+        self.cluster = cluster
         self.oid = object_name(group)
         self._ioctx = ioctx
         self._loop = loop
@@ -113,7 +115,7 @@ class ConfigStore:
         except rados.ObjectNotFound:
             raise StoreError(f"there is no pool '{pool}'; create it, or correct the option pool in section "
                              "[ceph]") from None
-        store = cls(ioctx, group, loop)
+        store = cls(cluster, ioctx, group, loop)
         await store._run(f"make object {store.oid}", store._create)
         await store._renew_watch()
         return store

@@ -107,6 +107,12 @@ def entry_key(kind: str, nqn: str, *elements: object) -> str:
     return names.KEY_DELIMITER.join([kind, nqn, *map(str, elements)])
 
 
+def nqn_of(key: str) -> str:
+    """The NQN in a stored key; empty for a key without one."""
+    elements = key.split(names.KEY_DELIMITER)
+    return elements[1] if len(elements) > 1 else ""
+
+
 def subsystem_entry(subsystem: Subsystem, no_group_append: bool = True) -> Entry:
     """Key and value that store a subsystem; its listeners, hosts and namespaces are entries of their own."""
     return entry_key("subsystem", subsystem.nqn), _json({
@@ -137,7 +143,7 @@ def namespace_entry(nqn: str, namespace: Namespace) -> Entry:
 
 def keys_of_subsystem(omap: Mapping[str, str], nqn: str) -> FrozenSet[str]:
     """Every stored key that belongs to a subsystem, of whatever kind."""
-    return frozenset(key for key in omap if key.split(names.KEY_DELIMITER)[1:2] == [nqn])
+    return frozenset(key for key in omap if nqn_of(key) == nqn)
 
 
 def keys_of_namespace(omap: Mapping[str, str], nqn: str, nsid: int) -> FrozenSet[str]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Any, Callable, List, Mapping, Optional, Protocol, Sequence, Set, Tuple
+from typing import Any, Callable, FrozenSet, List, Mapping, Optional, Protocol, Sequence, Set, Tuple
 
 from gw_agent import configuration as stored
 from gw_agent import target_state
@@ -50,8 +50,13 @@ class Report:
     """ANA group id by nsid, as the target has them, by NQN."""
     new_listeners: Tuple[Tuple[str, Listener], ...] = ()
     """Made by this `apply`, inaccessible: the ANA states that are permitted here are still to be set on them."""
-    retry: bool = False
-    """Something only waits (for a context, or for a removal): apply again soon."""
+    waiting: FrozenSet[str] = frozenset()
+    """The subjects of problems that end by themselves (a context, or I/O in flight, is waited for)."""
+
+    @property
+    def retry(self) -> bool:
+        """True when it is worth to apply again soon although nothing changed."""
+        return bool(self.waiting)
 
     @property
     def applied(self) -> bool:
@@ -94,6 +99,7 @@ class _Run:
         self._new_listeners: List[Tuple[str, Listener]] = []
         self._incomplete: Set[str] = set()
         """Subsystems with a namespace that waits for a context."""
+        self._waiting: Set[str] = set()
 
     async def go(self) -> Report:
         await self._remove_listeners()
@@ -116,7 +122,7 @@ class _Run:
         namespaces = {nqn: {nsid: namespace.ana_group_id for nsid, namespace in found.namespaces.items()}
                       for nqn, found in self._found.subsystems.items()}
         return Report(dict(self._steps.problem_of), listeners, namespaces, tuple(self._new_listeners),
-                      bool(self._incomplete) or self._steps.waits)
+                      frozenset(self._waiting | self._steps.waiting))
 
     # What is not wanted goes.
 
@@ -130,8 +136,8 @@ class _Run:
             keep = {target_state.address(listener) for listener in self._own_listeners(subsystem)}
             for address in sorted(found.listeners - keep):
                 steps.append(Step(f"listener {nqn} {address}", f"remove listener {address[1]}:{address[2]} of {nqn}",
-                                   target_state.remove_listener(nqn, address),
-                                   _later(found.listeners.discard, address)))
+                                  target_state.remove_listener(nqn, address),
+                                  _later(found.listeners.discard, address)))
         await self._steps.send(steps)
 
     async def _remove_namespaces(self) -> None:
@@ -211,8 +217,10 @@ class _Run:
             subject = stored.entry_key("namespace", subsystem.nqn, namespace.nsid)
             if context is None:
                 self._incomplete.add(subsystem.nqn)
-                self._steps.problem_of[subject] = (f"namespace {namespace.nsid} of {subsystem.nqn} waits: the gateway map "
-                                             "does not permit a RADOS client for it yet")
+                self._waiting.add(subject)
+                self._steps.problem_of[subject] = (
+                    f"namespace {namespace.nsid} of {subsystem.nqn} waits: the gateway map does not permit a RADOS "
+                    "client for it yet")
                 continue
             what = (f"open image {namespace.pool}/{namespace.image} for namespace {namespace.nsid} of "
                     f"{subsystem.nqn} (does it exist, and may this gateway's user open it?)")
@@ -264,8 +272,9 @@ class _Run:
                     continue
                 subject, _ = stored.listener_entry(nqn, listener)
                 if nqn in self._incomplete:
-                    self._steps.problem_of[subject] = (f"listener {listener.address} of {nqn} waits for the subsystem's "
-                                                 "namespaces")
+                    self._waiting.add(subject)
+                    self._steps.problem_of[subject] = (
+                        f"listener {listener.address} of {nqn} waits for the subsystem's namespaces")
                     continue
                 steps.append(Step(subject, f"listen on {listener.address} for {nqn} (is it an address of this host, "
                                    "and is the port free?)", target_state.add_listener(nqn, listener),

@@ -64,9 +64,9 @@ class StepSender:
             self._note_waiting(waiting.step)
 
     @property
-    def waits(self) -> bool:
-        """True while some step waits for I/O."""
-        return bool(self._waiting)
+    def waiting(self) -> Set[str]:
+        """Subjects of the steps that wait for I/O."""
+        return set(self._waiting)
 
     @property
     def blocked(self) -> Set[str]:

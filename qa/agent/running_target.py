@@ -56,7 +56,7 @@ async def _wait_until_ready(path: str, process: "subprocess.Popen[bytes]") -> No
 
 
 def with_rpc(path: str, use: Callable[[SpdkRpc], Awaitable[Any]]) -> Any:
-    """Runs `use(rpc)` on a connection of its own; empties the target afterwards is the caller's business."""
+    """Runs `use(rpc)` on a connection of its own; what it makes in the target is its own business."""
     async def body() -> Any:
         rpc = await SpdkRpc.connect(path)
         try:
@@ -66,10 +66,11 @@ def with_rpc(path: str, use: Callable[[SpdkRpc], Awaitable[Any]]) -> Any:
     return asyncio.run(body())
 
 
-def gateway_settings(directory: Path, cluster: Any, addr: str = "127.0.0.2", name: str = "gw1") -> Settings:
+def gateway_settings(directory: Path, cluster: Any, addr: str = "127.0.0.2", name: str = "gw1",
+                     group: str = "g1") -> Settings:
     """Settings of a gateway that uses the cluster as its administrator."""
     path = directory / f"{name}.conf"
-    path.write_text(f"[gateway]\nname = {name}\ngroup = g1\naddr = {addr}\nport = 0\nrun_dir = {directory}\n"
+    path.write_text(f"[gateway]\nname = {name}\ngroup = {group}\naddr = {addr}\nport = 0\nrun_dir = {directory}\n"
                     f"[ceph]\npool = rbd\nconfig_file = {cluster.conf}\nid = admin\n[spdk]\n")
     return settings_module.load(str(path))
 
@@ -81,11 +82,15 @@ class OneContext:
     rpc: SpdkRpc
     config_file: str
     permitted: bool = True
+    wrong: bool = False
+    """True: name a context that does not exist, so that every image is refused."""
     released_names: List[str] = field(default_factory=list)
 
     async def context_for(self, bdev_name: str) -> Optional[str]:
         if not self.permitted:
             return None
+        if self.wrong:
+            return "nosuch"
         if CONTEXT not in await self._names():
             await self.rpc.call("bdev_rbd_register_cluster", {
                 "name": CONTEXT, "user_id": "admin", "config_file": self.config_file}, 20)

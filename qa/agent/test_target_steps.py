@@ -86,7 +86,7 @@ def test_a_removal_that_waits_is_reported_blocks_its_subsystem_and_is_not_sent_a
         for _ in range(2):
             sender.begin()
             await sender.send_and_wait_for_io([removal(done)])
-            assert sender.waits and sender.blocked == {"n"} and done == []
+            assert sender.waiting == {"namespace_n_1"} and sender.blocked == {"n"} and done == []
             assert "waits for I/O in flight" in sender.problem_of["namespace_n_1"]
         assert peer.requests == ["nvmf_subsystem_remove_ns"]
 
@@ -101,7 +101,7 @@ def test_a_removal_that_was_answered_late_no_longer_blocks(path):
         waiting = list(sender._waiting.values())
         await until(lambda: all(entry.task.done() for entry in waiting))
         sender.begin()
-        assert not sender.waits and sender.blocked == set() and sender.problem_of == {}
+        assert not sender.waiting and sender.blocked == set() and sender.problem_of == {}
 
     run(path, use)
 
@@ -112,7 +112,7 @@ def test_a_removal_that_is_answered_in_time_is_done(path):
         done = []
         sender.begin()
         await sender.send_and_wait_for_io([removal(done)])
-        assert done == ["namespace_n_1"] and not sender.waits and sender.problem_of == {}
+        assert done == ["namespace_n_1"] and not sender.waiting and sender.problem_of == {}
 
     run(path, use)
 

@@ -1,0 +1,96 @@
+"""A gateway's configuration side without its HA side, for tests: store, target, API; nobody sets ANA states.
+
+It runs in an event loop of its own thread, so that tests and the command line client can call it as from outside.
+"""
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import Future
+from typing import Any, Coroutine, Optional, Tuple
+
+from running_target import OneContext
+
+from gw_agent import api
+from gw_agent.config_store import ConfigStore
+from gw_agent.reconcile import Reconciler, Report
+from gw_agent.settings import Settings
+from gw_agent.spdk_rpc import SpdkRpc
+
+START_S = 60
+
+
+class StandaloneGateway:
+    """A context manager; `address` is that of its API while it is open."""
+
+    def __init__(self, ceph: Any, settings: Settings, socket_path: str, ana_group_id: int = 1) -> None:
+        self.settings = settings
+        self.ana_group_id = ana_group_id
+        self.groups: Tuple[int, ...] = (1, 2)
+        self.not_ready: Optional[str] = None
+        self.address = ""
+        self._ceph = ceph
+        self._socket_path = socket_path
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+
+    # LocalGateway.
+
+    def ready(self) -> Optional[str]:
+        return self.not_ready
+
+    def ana_groups(self) -> Tuple[int, ...]:
+        return self.groups
+
+    async def apply_now(self) -> Report:
+        return await self.reconciler.apply((await self.store.load()).configuration)
+
+    # Life.
+
+    def __enter__(self) -> "StandaloneGateway":
+        self._thread.start()
+        try:
+            self.run(self._start())
+        except BaseException:
+            self._end_loop()
+            raise
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        try:
+            self.run(self._stop())
+        finally:
+            self._end_loop()
+
+    def _end_loop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Runs it in the gateway's loop and returns its result."""
+        future: "Future[Any]" = asyncio.run_coroutine_threadsafe(work, self._loop)
+        return future.result(START_S)
+
+    async def _start(self) -> None:
+        self.rpc = await SpdkRpc.connect(self._socket_path)
+        self.store = await ConfigStore.open(self._ceph, self.settings.ceph.pool, self.settings.gateway.group)
+        self.contexts = OneContext(self.rpc, self.settings.ceph.config_file)
+        self.reconciler = Reconciler(self.rpc, self.settings, self.contexts, api.cntlid_range(self.ana_group_id))
+        await self.apply_now()
+        self._server, port = await api.start_server(api.GatewayService(self.store, self, self.settings),
+                                                    self.settings)
+        self.address = f"{self.settings.gateway.addr}:{port}"
+        self._following = asyncio.ensure_future(self._follow())
+
+    async def _follow(self) -> None:
+        while True:
+            await self.store.wait_for_change(self.settings.gateway.state_update_interval_sec)
+            await self.apply_now()
+
+    async def _stop(self) -> None:
+        self._following.cancel()
+        await asyncio.wait([self._following])
+        await self._server.stop(api.STOP_S)
+        await self.store.close()
+        await self.rpc.close()

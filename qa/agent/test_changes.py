@@ -1,0 +1,170 @@
+"""Claims about which changes of the configuration are accepted, and what refusals say."""
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from gw_agent import changes, configuration
+from gw_agent.changes import NamespaceRequest, Refused
+from gw_agent.config_store import Change, Stored
+from gw_agent.configuration import Listener
+
+NQN = "nqn.2016-06.io.spdk:cnode1.g1"
+OTHER = "nqn.2016-06.io.spdk:cnode2.g1"
+HOST = "nqn.2014-08.org.nvmexpress:uuid:0e6b5b3c-9c4f-4c1a-8f7e-3a4b5c6d7e8f"
+UUIDS = [f"0e6b5b3c-9c4f-4c1a-8f7e-3a4b5c6d7e8{n}" for n in range(8)]
+LISTENER = Listener("gw1", "127.0.0.2", 4420)
+
+
+def stored(omap, version=1):
+    parsed, problems = configuration.parse(omap)
+    assert problems == []
+    return Stored(version, omap, parsed, ())
+
+
+EMPTY = stored({})
+
+
+def after(now, change):
+    """What is stored once the change is."""
+    omap = {key: value for key, value in now.omap.items() if key not in change.removes}
+    return stored({**omap, **change.sets}, now.version + 1)
+
+
+def asked(image, uuid=UUIDS[0], **fields):
+    return NamespaceRequest(fields.pop("nqn", NQN), "rbd", image, uuid, **fields)
+
+
+@pytest.fixture
+def one():
+    return after(EMPTY, changes.add_subsystem(EMPTY, NQN, "Ceph1", 4))
+
+
+def refusal(code, call, *args):
+    with pytest.raises(Refused) as refused:
+        call(*args)
+    assert refused.value.code == code
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("group, no_append, expected", [
+    ("g1", False, "n.g1"), ("my_group", False, "n.my-group"), ("", False, "n"), ("g1", True, "n")])
+def test_the_group_is_appended_to_a_new_subsystems_nqn_unless_that_is_not_wanted(group, no_append, expected):
+    assert changes.grouped_nqn("n", group, no_append) == expected
+
+
+def test_a_subsystem_is_stored_with_its_defaults():
+    found = after(EMPTY, changes.add_subsystem(EMPTY, NQN, "Ceph1", 0)).configuration.subsystems[NQN]
+    assert (found.max_namespaces, found.model_number, found.serial_number) == (256, "Ceph bdev Controller", "Ceph1")
+
+
+def test_a_subsystem_that_cannot_be_made_is_refused(one):
+    assert "exists already" in refusal(errno.EEXIST, changes.add_subsystem, one, NQN, "Ceph2", 0)
+    assert f"used by subsystem {NQN}" in refusal(errno.EEXIST, changes.add_subsystem, one, OTHER, "Ceph1", 0)
+    assert "1 to 1024" in refusal(errno.EINVAL, changes.add_subsystem, one, OTHER, "Ceph2", 1025)
+    assert "contains '_'" in refusal(errno.EINVAL, changes.add_subsystem, one, OTHER + "_a", "Ceph2", 0)
+    assert "printable" in refusal(errno.EINVAL, changes.add_subsystem, one, OTHER, "Ceph\t", 0)
+
+
+def test_deleting_a_subsystem_takes_everything_of_it_and_nothing_else(one):
+    now = after(one, changes.add_subsystem(one, OTHER, "Ceph2", 0))
+    now = after(now, changes.add_host(now, NQN, HOST))
+    now = after(now, changes.add_listener(now, NQN, LISTENER))
+    now = after(now, changes.add_namespace(now, asked("a"), (1,)))
+    text = refusal(errno.EBUSY, changes.delete_subsystem, now, NQN, False)
+    assert "namespaces (1)" in text and "force" in text
+    left = after(now, changes.delete_subsystem(now, NQN, True))
+    assert set(left.omap) == {f"subsystem_{OTHER}"}
+    assert "no subsystem" in refusal(errno.ENOENT, changes.delete_subsystem, left, NQN, True)
+
+
+def test_hosts_are_added_and_removed_once(one):
+    for host in (HOST, "*"):
+        now = after(one, changes.add_host(one, NQN, host))
+        refusal(errno.EEXIST, changes.add_host, now, NQN, host)
+        assert after(now, changes.remove_host(now, NQN, host)).configuration == one.configuration
+        refusal(errno.ENOENT, changes.remove_host, one, NQN, host)
+    assert "form nqn." in refusal(errno.EINVAL, changes.add_host, one, NQN, "host1")
+    assert f"there are: {NQN}" in refusal(errno.ENOENT, changes.add_host, one, OTHER, HOST)
+
+
+@pytest.mark.parametrize("traddr, adrfam, port, reason", [
+    ("gw1", "ipv4", 1, "names are not resolved"), ("::1", "ipv4", 1, "give the address family ipv6"),
+    ("127.0.0.1", "ipv6", 1, "give the address family ipv4"), ("127.0.0.1", "ipv4", 70000, "between 1 and 65535")])
+def test_a_listener_address_that_cannot_be_used_is_refused(traddr, adrfam, port, reason):
+    assert reason in refusal(errno.EINVAL, changes.checked_listener, "gw1", traddr, port, adrfam, False)
+
+
+def test_a_listener_gets_the_default_port_and_the_shortest_form_of_its_address():
+    assert changes.checked_listener("gw1", "[fd00:0::1]", 0, "ipv6", False) == Listener("gw1", "fd00::1", 4420, "ipv6")
+    assert "contains '_'" in refusal(errno.EINVAL, changes.checked_listener, "gw_1", "::1", 0, "ipv6", False)
+
+
+def test_a_listener_that_exists_or_whose_address_is_another_hosts_is_refused(one):
+    now = after(one, changes.add_listener(one, NQN, LISTENER))
+    now = after(now, changes.add_subsystem(now, OTHER, "Ceph2", 0))
+    elsewhere = Listener("gw2", LISTENER.traddr, LISTENER.trsvcid)
+    refusal(errno.EEXIST, changes.add_listener, now, NQN, LISTENER)
+    assert "belongs to one host" in refusal(errno.EADDRINUSE, changes.add_listener, now, OTHER, elsewhere)
+    after(now, changes.add_listener(now, OTHER, LISTENER))
+    after(now, changes.add_listener(now, NQN, Listener("gw2", "127.0.0.3", 4420)))
+    refusal(errno.EOPNOTSUPP, changes.add_listener, now, OTHER, Listener("gw1", "127.0.0.2", 4421, secure=True))
+
+
+def test_listeners_on_the_unspecified_address_do_not_exclude_one_another(one):
+    now = after(one, changes.add_listener(one, NQN, Listener("gw1", "0.0.0.0")))
+    after(now, changes.add_listener(now, NQN, Listener("gw2", "0.0.0.0")))
+
+
+def test_a_listener_is_deleted_by_host_name_or_for_any_host(one):
+    now = after(one, changes.add_listener(one, NQN, LISTENER))
+    other_host = Listener("gw2", LISTENER.traddr, LISTENER.trsvcid)
+    assert "of gw2" in refusal(errno.ENOENT, changes.delete_listener, now, NQN, other_host, False)
+    for any_host_name, listener in ((True, other_host), (False, LISTENER)):
+        assert after(now, changes.delete_listener(now, NQN, listener, any_host_name)).configuration == \
+            one.configuration
+
+
+def test_namespaces_spread_over_the_ana_groups_of_the_map(one):
+    now = one
+    for n in range(4):
+        now = after(now, changes.add_namespace(now, asked(f"i{n}", UUIDS[n]), (3, 1)))
+    assert [namespace.ana_group_id for _, namespace in now.configuration.namespaces()] == [1, 3, 1, 3]
+    text = refusal(errno.ENOSPC, changes.add_namespace, now, asked("i4", UUIDS[4]), (1,))
+    assert "4 namespaces" in text
+
+
+def test_a_namespace_gets_the_lowest_free_id_or_the_one_asked_for(one):
+    now = after(one, changes.add_namespace(one, asked("a", nsid=1), (1,)))
+    change = changes.add_namespace(now, asked("b", UUIDS[1]), (1,))
+    assert changes.namespace_of(change, NQN) == 2
+    assert "is used" in refusal(errno.EEXIST, changes.add_namespace, now, asked("b", UUIDS[1], nsid=1), (1,))
+    assert "above 4" in refusal(errno.EINVAL, changes.add_namespace, now, asked("b", UUIDS[1], nsid=5), (1,))
+
+
+def test_a_namespace_that_cannot_be_added_is_refused(one):
+    now = after(one, changes.add_namespace(one, asked("a"), (1,)))
+
+    def add(ana_groups=(1, 2), **fields):
+        image = fields.pop("image", "b")
+        return now, asked(image, fields.pop("uuid", UUIDS[1]), **fields), ana_groups
+
+    assert "needs force" in refusal(errno.EEXIST, changes.add_namespace, *add(image="a"))
+    assert "UUID" in refusal(errno.EEXIST, changes.add_namespace, *add(uuid=UUIDS[0].upper()))
+    assert "UUID '1'" in refusal(errno.EINVAL, changes.add_namespace, *add(uuid="1"))
+    assert "there are 1, 2" in refusal(errno.ENODEV, changes.add_namespace, *add(ana_group_id=3))
+    assert "nvme-gw create" in refusal(errno.ENODEV, changes.add_namespace, *add(ana_groups=()))
+    assert "nvme-gw create" in refusal(errno.ENODEV, changes.add_namespace, *add(ana_groups=(5,)))
+    assert "512, 1024" in refusal(errno.EINVAL, changes.add_namespace, *add(block_size=513))
+    assert "plain name" in refusal(errno.EINVAL, changes.add_namespace, *add(image="a@snap"))
+    refusal(errno.ENOENT, changes.add_namespace, *add(nqn=OTHER))
+    after(now, changes.add_namespace(*add(image="a", force=True)))
+
+
+def test_deleting_a_namespace_takes_its_other_entries_along(one):
+    now = after(one, changes.add_namespace(one, asked("a"), (1,)))
+    with_qos = Stored(now.version, {**now.omap, f"qos_{NQN}_1": "{}"}, now.configuration, ())
+    assert changes.delete_namespace(with_qos, NQN, 1) == Change(
+        removes=frozenset({f"namespace_{NQN}_1", f"qos_{NQN}_1"}))
+    assert "no namespace 2" in refusal(errno.ENOENT, changes.delete_namespace, now, NQN, 2)
