@@ -4,8 +4,8 @@ A change is checked, stored where every gateway of the group sees it, and applie
 answer; if the target refuses it, what was stored is taken back and the answer says why. Other gateways are notified.
 
 Promises: an answer with status 0 means stored, and served here unless its text says that something only waits; any
-other status is an errno value with the reason, and nothing stays stored (but for a removal that waits for I/O: it is
-stored and goes on). Does not promise: that other gateways could apply it too; they report that in the gateway map.
+other status is an errno value with the reason, and nothing stays stored unless the reason says so (a removal that
+waits for I/O goes on; RADOS stopped answering in the middle). Does not promise: that other gateways could apply it too.
 ANA states are never set from here, because nothing would be fenced.
 """
 from __future__ import annotations
@@ -95,6 +95,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):
         self.store = store
         self.local = local
         self.settings = settings
+        self.port = settings.gateway.port
         self.images = Images(store.cluster)
         self._changing = asyncio.Lock()
 
@@ -206,8 +207,8 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):
         made_image = await self._provide_image(asked, request)
         try:
             change, note = await self._change(f"image {asked.pool}/{asked.image} added to {asked.nqn}", make)
-        except (Refused, StoreError, RpcFailure):
-            if made_image:
+        except Refused as error:
+            if made_image and not error.stored:
                 await self._take_image_back(asked)
             raise
         return pb.nsid_status(status=0, error_message=note, nsid=changes.namespace_of(change, asked.nqn))
@@ -235,7 +236,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):
         version = await self.local.rpc.call("spdk_get_version")
         return pb.gateway_info(
             cli_version=request.cli_version, version=own_version(), name=gateway.name, group=gateway.group,
-            addr=gateway.addr, port=str(gateway.port), bool_status=True, status=0, spdk_version=version["version"],
+            addr=gateway.addr, port=str(self.port), bool_status=True, status=0, spdk_version=version["version"],
             load_balancing_group=self.local.ana_group_id, hostname=gateway.host_name,
             max_namespaces_per_subsystem=changes.MAX_NAMESPACES_LIMIT)
 
@@ -262,28 +263,30 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):
             before, after = await self.store.change(remember)
             try:
                 report = await self.local.apply_now()
+            except StoreError as error:
+                raise Refused(errno.EIO, f"stored, and applied once RADOS answers again: {error}", True) from error
             except RpcFailure as error:
-                await self._take_back(made, before)
-                raise Refused(errno.EIO, f"not done, because the target did not answer: {error}") from error
+                raise await self._taken_back(made, before, f"the target did not answer: {error}") from error
             failed, waiting = _outcome(made, report)
             if failed:
-                await self._take_back(made, before)
-                raise Refused(errno.EIO, "; ".join(failed))
+                raise await self._taken_back(made, before, "; ".join(failed))
         log.info("%s (version %d)", what, after.version)
         if waiting and made.removes:
-            raise Refused(errno.EINPROGRESS, "stored, and goes on by itself: " + "; ".join(waiting))
+            raise Refused(errno.EINPROGRESS, "stored, and goes on by itself: " + "; ".join(waiting), True)
         return made, "; ".join(waiting)
 
-    async def _take_back(self, made: Change, before: Stored) -> None:
-        """Nothing more can be done for a failure here than to say it; the next `apply_now` repeats the applying."""
-        _, after = await self.store.change(lambda now: made.inverse(before, now))
+    async def _taken_back(self, made: Change, before: Stored, reason: str) -> Refused:
+        """Takes a stored change back that the target did not take; returns the refusal for the answer."""
         try:
-            report = await self.local.apply_now()
-        except RpcFailure as error:
-            log.warning("a change was taken back, but the target did not answer: %s", error)
-        else:
-            log.info("a change was taken back (version %d)%s", after.version, "".join(
-                f"; {problem}" for problem in report.problems))
+            _, after = await self.store.change(lambda now: made.inverse(before, now))
+        except StoreError as error:
+            return Refused(errno.EIO, f"{reason}; it stays stored, because it could not be taken back: {error}", True)
+        log.info("a change was taken back (version %d): %s", after.version, reason)
+        try:
+            await self.local.apply_now()
+        except (StoreError, RpcFailure) as error:
+            log.warning("the target follows later: %s", error)
+        return Refused(errno.EIO, reason)
 
     async def _provide_image(self, asked: NamespaceRequest, request: pb.namespace_add_req) -> bool:
         """Makes the image when that was asked for; True when it was made."""
@@ -358,7 +361,7 @@ def own_version() -> str:
         return "not installed"
 
 
-async def start_server(service: gateway_pb2_grpc.GatewayServicer, settings: Settings) -> Tuple["grpc.aio.Server", int]:
+async def start_server(service: GatewayService, settings: Settings) -> Tuple["grpc.aio.Server", int]:
     """Opens the API; returns the server (end it with `await server.stop(STOP_S)`) and its port. Raises OSError."""
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     gateway_pb2_grpc.add_GatewayServicer_to_server(service, server)
@@ -368,5 +371,6 @@ async def start_server(service: gateway_pb2_grpc.GatewayServicer, settings: Sett
     except RuntimeError as error:
         raise OSError(errno.EADDRINUSE, f"the API cannot listen on {host}:{settings.gateway.port} ({error}); is the "
                       "address this host's and the port free?") from None
+    service.port = port
     await server.start()
     return server, port

@@ -22,10 +22,11 @@ PORT_LIMIT = 65535
 
 
 class Refused(Exception):
-    """The request is not done. `code` is an errno value."""
+    """The request is not done. `code` is an errno value; `stored`: it stays stored, and may be done later."""
 
-    def __init__(self, code: int, text: str) -> None:
+    def __init__(self, code: int, text: str, stored: bool = False) -> None:
         self.code = code
+        self.stored = stored
         super().__init__(text)
 
 

@@ -183,7 +183,12 @@ class ConfigStore:
         """The version after the change, or None when `before` is not the latest version any more."""
         if not change.sets and not change.removes:
             return before
-        if not await self._run("change it", self._compare_and_write, before.version, change):
+        try:
+            written = await self._run("change it", self._compare_and_write, before.version, change)
+        except StoreUnavailable as error:
+            raise StoreUnavailable(f"{error}; whether the change was stored is not known, so list before you repeat "
+                                   "it") from None
+        if not written:
             log.info("object %s moved past version %d while a change was made; making it again", self.oid,
                      before.version)
             return None

@@ -206,6 +206,13 @@ def test_a_namespace_that_the_target_refuses_is_taken_back_with_its_new_image(st
     assert not exists(cluster, name)
 
 
+def test_a_change_is_taken_back_when_the_target_is_gone(stub, nqn, gateway):
+    gateway.run(gateway.rpc.close())
+    reply = stub.add_host(pb.add_host_req(subsystem_nqn=nqn, host_nqn=HOST))
+    assert reply.status == errno.EIO and "the target did not answer" in reply.error_message
+    assert stub.list_hosts(pb.list_hosts_req(subsystem=nqn)).hosts == []
+
+
 def test_a_namespace_that_waits_for_its_rados_client_is_stored_with_a_note(stub, nqn, image, gateway):
     gateway.contexts.permitted = False
     reply = stub.namespace_add(pb.namespace_add_req(subsystem_nqn=nqn, rbd_image_name=image))
@@ -241,10 +248,11 @@ def test_what_this_version_does_not_offer_says_so(stub):
     assert "namespace_resize is not offered" in failure.value.details()
 
 
-def test_the_gateway_tells_who_it_is(stub, group):
+def test_the_gateway_tells_who_it_is(stub, gateway, group):
     info = stub.get_gateway_info(pb.get_gateway_info_req(cli_version="1"))
     assert (info.name, info.group, info.load_balancing_group, info.hostname) == ("gw1", group, 1, "gw1")
     assert info.bool_status and info.cli_version == "1" and info.spdk_version
+    assert f"{info.addr}:{info.port}" == gateway.address
 
 
 def test_a_lost_configuration_object_is_an_error_and_takes_nothing_down(stub, nqn, gateway, ceph):
