@@ -29,7 +29,7 @@ class BdevError(Exception):
 
 class Bdev:
     product_name = ""
-    has_volatile_cache = False
+    numa_json: dict = {}
     supported: frozenset = frozenset()
 
     def __init__(self, name: str, identity: Optional[uuid.UUID], block_size: int, num_blocks: int) -> None:
@@ -80,7 +80,7 @@ class Bdev:
         shown: dict[str, Any] = {
             "name": self.name, "aliases": [str(self.uuid)], "product_name": self.product_name, "block_size": self.block_size,
             "num_blocks": self.num_blocks, "preferred_write_alignment": 0, "preferred_write_granularity": 0, "optimal_write_size": 0,
-            "preferred_unmap_alignment": 0, "preferred_unmap_granularity": 0, "uuid": str(self.uuid),
+            "preferred_unmap_alignment": 0, "preferred_unmap_granularity": 0, "uuid": str(self.uuid), **self.numa_json,
             "assigned_rate_limits": {"rw_ios_per_sec": 0, "rw_mbytes_per_sec": 0, "r_mbytes_per_sec": 0, "w_mbytes_per_sec": 0},
             "claimed": self.is_claimed}
         if self.is_claimed:
@@ -106,8 +106,8 @@ class MallocBdev(Bdev):
     """A device in memory, for tests without Ceph."""
 
     product_name = "Malloc disk"
-    has_volatile_cache = True
-    supported = frozenset(("read", "write", "unmap", "flush", "reset", "write_zeroes", "zcopy", "abort", "copy", "nvme_iov_md"))
+    supported = frozenset(("read", "write", "unmap", "flush", "reset", "write_zeroes", "zcopy", "compare", "abort", "copy"))
+    numa_json = {"numa_id": -1}
 
     def __init__(self, name: str, identity: Optional[uuid.UUID], block_size: int, num_blocks: int) -> None:
         super().__init__(name, identity, block_size, num_blocks)

@@ -10,6 +10,7 @@ import asyncio
 import collections
 import contextlib
 import errno
+import re
 import threading
 import uuid
 from typing import Any, Callable, Optional
@@ -20,6 +21,7 @@ import rbd
 from .bdev import Bdev, BdevError, BdevRegistry, Done
 
 SIZE_CHECK_S = 1.0
+CORE_MASK = re.compile(r"(0x)?[0-9a-fA-F]+|\[[0-9,-]+\]")
 
 
 class CephFailure(Exception):
@@ -52,6 +54,8 @@ class Cluster:
     def __init__(self, name: str, user_id: Optional[str], config_param: Optional[list[tuple[str, str]]], config_file: Optional[str],
                  key_file: Optional[str], core_mask: Optional[str]) -> None:
         """Connects. Raises CephFailure."""
+        if core_mask is not None and not CORE_MASK.fullmatch(core_mask):
+            raise CephFailure(f"{core_mask} is no core mask")
         self.name = name
         self.users = 0
         self._shown = {"user_id": user_id, "config_param": None if config_param is None else dict(config_param), "config_file": config_file,

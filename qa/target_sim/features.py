@@ -14,6 +14,7 @@ ARBITRATION, POWER, LBA_RANGE, TEMPERATURE, ERROR_RECOVERY, WRITE_CACHE, QUEUES,
 EVENTS = 0x0B
 KEEP_ALIVE, HOST_BEHAVIOUR, HOST_IDENTIFIER = 0x0F, 0x16, 0x81
 GLOBAL_NSID = 0xFFFFFFFF
+CONTROLLER_FEATURES = (ARBITRATION, POWER, TEMPERATURE, WRITE_CACHE, QUEUES, COALESCING, VECTOR, ATOMICITY, EVENTS, KEEP_ALIVE, HOST_BEHAVIOUR, HOST_IDENTIFIER)
 _PLAIN = (ARBITRATION, POWER, ERROR_RECOVERY, COALESCING, ATOMICITY)
 
 
@@ -45,7 +46,7 @@ class Features:
             return INVALID_FIELD, 0, b""
         if feature == QUEUES:
             return SUCCESS, self._queues(), b""
-        if feature == WRITE_CACHE and controller.subsystem.has_volatile_cache:
+        if feature == WRITE_CACHE:
             return SUCCESS, 1, b""
         if feature == TEMPERATURE:
             return SUCCESS, 0, b""

@@ -25,6 +25,7 @@ DSM_AND_WRITE_ZEROES = 0x0C
 ANA_TRANSITION_S = 10
 ABORT_LIMIT = 3
 ANY_LENGTH = 0xFFFF
+ANY_CONTROLLER = 0xFFFF
 
 
 def answer(controller: Controller, command: Command) -> tuple[int, bytes]:
@@ -42,7 +43,8 @@ def answer(controller: Controller, command: Command) -> tuple[int, bytes]:
     if cns == CNS_NVM_CONTROLLER:
         return SUCCESS, _nvm_controller(subsystem) if command.cdw11 >> 24 == CSI_NVM else bytes(SIZE)
     if cns == CNS_COMMAND_SETS:
-        return SUCCESS, b"\1".ljust(SIZE, b"\0")
+        is_own = command.cdw10 >> 16 in (ANY_CONTROLLER, controller.cntlid)
+        return (SUCCESS, b"\1".ljust(SIZE, b"\0")) if is_own else (INVALID_FIELD, b"")
     if cns not in (CNS_NAMESPACE, CNS_NVM_NAMESPACE, CNS_INDEPENDENT_NAMESPACE):
         return INVALID_FIELD, b""
     if not 1 <= command.nsid <= subsystem.max_namespaces:
@@ -71,7 +73,7 @@ def identify_controller(controller: Controller) -> bytes:
     _put(page, 261, "BB", 0x04, 127)
     _put(page, 266, "HH", 0x0157, 0x0175)
     _put(page, 514, "H", MAX_QUEUE_DEPTH)
-    _put(page, 536, "I", 0x00300001)
+    _put(page, 536, "I", 0x00100005)
     _put(page, 768, "256s", subsystem.nqn.encode())
     if subsystem.is_discovery:
         _put(page, 92, "I", OAES_DISCOVERY)
@@ -93,7 +95,7 @@ def _put_nvm_controller(page: bytearray, subsystem: Subsystem) -> None:
     _put(page, 320, "H", KEEP_ALIVE_GRANULARITY_MS // 100)
     _put(page, 512, "BB", 0x66, 0x44)
     _put(page, 516, "IH", subsystem.max_namespaces, DSM_AND_WRITE_ZEROES)
-    _put(page, 525, "B", 0x04 | subsystem.has_volatile_cache)
+    _put(page, 525, "B", 0x05)
     _put(page, 1792, "IIHBB", (64 + IN_CAPSULE_SIZE) // 16, 1, 0, 0, 1)
 
 

@@ -91,16 +91,18 @@ class IoQueue:
             self._finish(command, INTERNAL_ERROR)
 
     def _dataset_management(self, command: Command, bdev: Bdev) -> None:
-        count = (command.cdw10 & 0xFF) + 1
+        """A subsystem that limits the size of a range takes one range a command and passes over the others, as it told the host."""
+        count, limit = (command.cdw10 & 0xFF) + 1, self._controller.subsystem.dmrsl
         if not command.cdw11 & DEALLOCATE:
             self._finish(command, SUCCESS)
             return
         if len(command.data) < count * RANGE.size:
             self._finish(command, SGL_LENGTH_INVALID)
             return
-        ranges = [RANGE.unpack_from(command.data, index * RANGE.size) for index in range(count)]
-        if any(start + blocks > bdev.num_blocks for _, blocks, start in ranges):
-            self._finish(command, LBA_OUT_OF_RANGE)
+        asked = [RANGE.unpack_from(command.data, index * RANGE.size) for index in range(1 if limit else count)]
+        ranges = [(start, min(blocks, limit or blocks)) for _, blocks, start in asked]
+        if any(start + blocks > bdev.num_blocks for start, blocks in ranges):
+            self._finish(command, INTERNAL_ERROR)
             return
         results: list[bool] = []
 
@@ -109,6 +111,6 @@ class IoQueue:
             if len(results) == len(ranges):
                 self._finish(command, SUCCESS if all(results) else INTERNAL_ERROR)
 
-        for _, blocks, start in ranges:
+        for start, blocks in ranges:
             bdev.count("unmap", blocks * bdev.block_size)
             bdev.unmap(start * bdev.block_size, blocks * bdev.block_size, done)

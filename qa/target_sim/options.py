@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Optional
 
 DEFAULT_SOCKET = "/var/tmp/spdk.sock"
-USAGE_ERROR = 1
+USAGE_ERROR = 2
+START_ERROR = 1
 SHORT = "c:de:ghi:m:n:p:r:s:uvB:L:RA:"
 LONG = [
     "config=", "limit-coredump", "tpoint-group=", "single-file-segments", "help", "shm-id=", "cpumask=", "mem-channels=", "main-core=",
@@ -57,7 +58,7 @@ def parse(arguments: list[str]) -> Options:
     for flag, value in flags:
         _apply(options, flag, value)
     if options.no_huge and options.mem_size_mb is None:
-        raise UsageError("--no-huge needs the memory size: give -s MB")
+        raise UsageError("--no-huge needs the memory size: give -s MB", START_ERROR)
     return options
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .bdev import TICK_RATE, Bdev, BdevError, MallocBdev
 from .bdev_rbd import CephFailure, RbdBdev, RbdImage
-from .rpc_errors import from_errno, not_permitted, undecodable
+from .rpc_errors import INVALID_PARAMS, RpcError, from_errno, not_permitted, undecodable
 from .rpc_methods import method
 from .rpc_params import Field, boolean, one_of, signed32, string, string_list, string_map, u32, u64, uuid_text
 from .rpc_params import decode as _decode
@@ -88,7 +88,7 @@ def bdev_get_iostat(app: App, params: Any) -> dict:
 @method("bdev_wait_for_examine")
 def bdev_wait_for_examine(app: App, params: Any) -> bool:
     if params is not None:
-        raise undecodable()
+        raise RpcError(INVALID_PARAMS, "bdev_wait_for_examine requires no parameters")
     return True
 
 
@@ -137,7 +137,8 @@ def bdev_rbd_create(app: App, params: Any) -> str:
     except CephFailure as error:
         app.say(f"bdev_rbd_create {asked['pool_name']}/{asked['rbd_name']}: {error}")
         raise not_permitted() from error
-    name = asked.get("name") or app.bdevs.next_name("Ceph")
+    counted = app.bdevs.next_name("Ceph")
+    name = asked.get("name") or counted
     shown = _register(app, RbdBdev(name, _uuid(asked), asked["block_size"], image))
     app.size_watcher.start()
     return shown

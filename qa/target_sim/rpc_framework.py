@@ -8,9 +8,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from .bdev import TICK_RATE
-from .rpc_errors import INVALID_PARAMS, RpcError, invalid_params
+from .rpc_errors import INTERNAL_ERROR, INVALID_PARAMS, RpcError, invalid_params
 from .rpc_methods import ALWAYS, METHODS, RUNTIME, STARTUP, method
-from .rpc_params import Field, boolean, decode, one_of, string, u64
+from .rpc_params import Field, boolean, decode, string, u64
 
 if TYPE_CHECKING:
     from .app import App
@@ -21,14 +21,14 @@ THREADS = ("app_thread", "nvmf_tgt_poll_group_000")
 SIGNALS = ("SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP", "SIGKILL", "SIGUSR1")
 
 
-def _no_parameters(name: str, params: Any) -> None:
+def _no_parameters(params: Any, complaint: str) -> None:
     if params is not None:
-        raise RpcError(INVALID_PARAMS, f"{name} method requires no parameters")
+        raise RpcError(INVALID_PARAMS, complaint)
 
 
 @method("spdk_get_version", ALWAYS)
 def spdk_get_version(app: App, params: Any) -> dict:
-    _no_parameters("spdk_get_version", params)
+    _no_parameters(params, "spdk_get_version method requires no parameters")
     return VERSION
 
 
@@ -40,7 +40,7 @@ def rpc_get_methods(app: App, params: Any) -> list[str]:
 
 @method("framework_start_init", STARTUP)
 async def framework_start_init(app: App, params: Any) -> bool:
-    _no_parameters("framework_start_init", params)
+    _no_parameters(params, "framework_start_init requires no parameters")
     app.start_init()
     await app.initialized.wait()
     return True
@@ -48,14 +48,13 @@ async def framework_start_init(app: App, params: Any) -> bool:
 
 @method("framework_wait_init", ALWAYS)
 async def framework_wait_init(app: App, params: Any) -> bool:
-    _no_parameters("framework_wait_init", params)
     await app.initialized.wait()
     return True
 
 
 @method("framework_get_reactors", ALWAYS)
 def framework_get_reactors(app: App, params: Any) -> dict:
-    _no_parameters("framework_get_reactors", params)
+    _no_parameters(params, "`framework_get_reactors` requires no arguments")
     usage = os.times()
     threads = [{"name": name, "id": number, "cpumask": "1", "elapsed": time.monotonic_ns() - app.started_ns} for number, name in enumerate(THREADS, 1)]
     return {"tick_rate": TICK_RATE, "pid": os.getpid(),
@@ -65,19 +64,21 @@ def framework_get_reactors(app: App, params: Any) -> dict:
 
 @method("framework_get_scheduler", ALWAYS)
 def framework_get_scheduler(app: App, params: Any) -> dict:
-    _no_parameters("'framework_get_scheduler'", params)
+    _no_parameters(params, "'rpc_get_scheduler' requires no arguments")
     return {"scheduler_name": "static", "scheduler_period": 0, "isolated_core_mask": "0", "scheduling_core": 0}
 
 
 @method("framework_set_scheduler", ALWAYS)
 def framework_set_scheduler(app: App, params: Any) -> bool:
-    decode(params, Field("name", one_of("static"), True), Field("period", u64))
+    asked = decode(params, Field("name", string, True), Field("period", u64))
+    if asked["name"] != "static":
+        raise RpcError(INTERNAL_ERROR, "Unknown error -22")
     return True
 
 
 @method("thread_get_stats", RUNTIME)
 def thread_get_stats(app: App, params: Any) -> dict:
-    _no_parameters("'thread_get_stats'", params)
+    _no_parameters(params, "'thread_get_stats' requires no arguments")
     threads = [{"name": name, "id": number, "cpumask": "1", "busy": 0, "idle": 0, "active_pollers_count": 1, "timed_pollers_count": int(number == 1),
                 "paused_pollers_count": 0} for number, name in enumerate(THREADS, 1)]
     return {"tick_rate": TICK_RATE, "threads": threads}
@@ -85,7 +86,7 @@ def thread_get_stats(app: App, params: Any) -> dict:
 
 @method("notify_get_types", RUNTIME)
 def notify_get_types(app: App, params: Any) -> list[str]:
-    _no_parameters("notify_get_types", params)
+    _no_parameters(params, "No parameters required")
     return NOTIFICATION_TYPES
 
 

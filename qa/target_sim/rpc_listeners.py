@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from .rpc_errors import INTERNAL_ERROR, INVALID_PARAMS, RpcError, invalid_params
 from .rpc_methods import method
-from .rpc_nvmf import NQN, TARGET, find_subsystem
-from .rpc_params import Field, boolean, decode, nested, one_of, string, u32
+from .rpc_nvmf import NQN, decode, find_subsystem
+from .rpc_params import Field, boolean, nested, one_of, string, u32
 from .subsystem import ANA_NAMES, ANA_STATES, OPTIMIZED, Address, InvalidChange
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def _address(asked: dict) -> Address:
 
 @method("nvmf_subsystem_add_listener")
 async def nvmf_subsystem_add_listener(app: App, params: Any) -> bool:
-    asked = decode(params, NQN, ADDRESS, TARGET, Field("secure_channel", boolean), Field("ana_state", ANA_STATE), Field("sock_impl", string), relaxed=True)
+    asked = decode(params, NQN, ADDRESS, Field("secure_channel", boolean), Field("ana_state", ANA_STATE), Field("sock_impl", string), relaxed=True)
     subsystem = find_subsystem(app, asked["nqn"])
     address = _address(asked["listen_address"])
     secure = asked.get("secure_channel", False)
@@ -45,7 +45,7 @@ async def nvmf_subsystem_add_listener(app: App, params: Any) -> bool:
 
 @method("nvmf_subsystem_remove_listener")
 async def nvmf_subsystem_remove_listener(app: App, params: Any) -> bool:
-    asked = decode(params, NQN, ADDRESS, TARGET)
+    asked = decode(params, NQN, ADDRESS)
     subsystem = find_subsystem(app, asked["nqn"])
     address = _address(asked["listen_address"])
     if address.trtype not in app.target.transports:
@@ -60,7 +60,7 @@ async def nvmf_subsystem_remove_listener(app: App, params: Any) -> bool:
 
 @method("nvmf_subsystem_listener_set_ana_state")
 async def nvmf_subsystem_listener_set_ana_state(app: App, params: Any) -> bool:
-    asked = decode(params, NQN, ADDRESS, Field("ana_state", ANA_STATE, True), TARGET, Field("anagrpid", u32))
+    asked = decode(params, NQN, ADDRESS, Field("ana_state", ANA_STATE, True), Field("anagrpid", u32))
     subsystem = app.target.find_subsystem(asked["nqn"])
     if subsystem is None:
         raise RpcError(INVALID_PARAMS, f"Unable to find subsystem with NQN {asked['nqn']}")
@@ -75,7 +75,7 @@ async def nvmf_subsystem_listener_set_ana_state(app: App, params: Any) -> bool:
 
 @method("nvmf_subsystem_get_listeners")
 def nvmf_subsystem_get_listeners(app: App, params: Any) -> list[dict]:
-    subsystem = find_subsystem(app, decode(params, NQN, TARGET)["nqn"])
+    subsystem = find_subsystem(app, decode(params, NQN)["nqn"])
     shown: list[dict] = []
     for listener in subsystem.listeners:
         entry: dict[str, Any] = {"address": listener.address.as_json()}

@@ -8,14 +8,15 @@ from .bdev import TICK_RATE, BdevError
 from .nvme_format import IN_CAPSULE_SIZE, KEEP_ALIVE_GRANULARITY_MS, KEEP_ALIVE_MINIMUM_MS, MAX_IO_SIZE, MAX_QUEUE_DEPTH, MAX_QUEUE_PAIRS
 from .rpc_errors import INTERNAL_ERROR, INVALID_PARAMS, RpcError, from_errno, invalid_params
 from .rpc_methods import method
-from .rpc_params import Field, boolean, decode, hex_bytes, nested, printable, string, u8, u16, u32, u64, uuid_text
+from .rpc_params import Field, boolean, hex_bytes, nested, printable, string, u8, u16, u32, u64, uuid_text
+from .rpc_params import decode as _decode
 from .subsystem import MAX_CNTLID, MIN_CNTLID, InvalidChange, Subsystem, is_valid_nqn
 
 if TYPE_CHECKING:
     from .app import App
 
 NQN = Field("nqn", string, True)
-TARGET = Field("tgt_name", string)
+TARGET_NAME = "nvmf_tgt"
 NSID = Field("nsid", u32, True)
 POLL_GROUP = "nvmf_tgt_poll_group_000"
 TRANSPORT_LIMITS = {"max_queue_depth": MAX_QUEUE_DEPTH, "max_io_qpairs_per_ctrlr": MAX_QUEUE_PAIRS - 1, "in_capsule_data_size": IN_CAPSULE_SIZE,
@@ -23,6 +24,14 @@ TRANSPORT_LIMITS = {"max_queue_depth": MAX_QUEUE_DEPTH, "max_io_qpairs_per_ctrlr
 TRANSPORT_DEFAULTS = {**TRANSPORT_LIMITS, "iobuf_small_cache_size": 4294967295, "iobuf_large_cache_size": 4294967295,
                       "dif_insert_or_strip": False, "zcopy": False, "c2h_success": True, "sock_priority": 0, "abort_timeout_sec": 1, "ack_timeout": 0,
                       "data_wr_pool_size": 0, "disable_command_passthru": False, "kas": KEEP_ALIVE_GRANULARITY_MS // 100, "min_kato": KEEP_ALIVE_MINIMUM_MS}
+
+
+def decode(params: Any, *fields: Field, relaxed: bool = False, optional: bool = False) -> dict:
+    """The parameters of a method that also takes the name of a target, of which there is only one."""
+    asked = _decode(params, *fields, Field("tgt_name", string), relaxed=relaxed, optional=optional)
+    if asked.pop("tgt_name", TARGET_NAME) != TARGET_NAME:
+        raise RpcError(INTERNAL_ERROR, "Unable to find a target.")
+    return asked
 
 
 def find_subsystem(app: App, nqn: str) -> Subsystem:
@@ -37,7 +46,7 @@ def find_subsystem(app: App, nqn: str) -> Subsystem:
 async def nvmf_create_transport(app: App, params: Any) -> bool:
     sizes = tuple(Field(name, boolean if isinstance(value, bool) else u32) for name, value in TRANSPORT_DEFAULTS.items())
     ignored = tuple(Field(name, u32) for name in ("io_unit_size", "num_shared_buffers", "buf_cache_size", "acceptor_poll_rate"))
-    asked = decode(params, Field("trtype", string, True), TARGET, *sizes, *ignored, relaxed=True)
+    asked = decode(params, Field("trtype", string, True), *sizes, *ignored, relaxed=True)
     kind = asked["trtype"].upper()
     if kind != "TCP":
         raise RpcError(INVALID_PARAMS, f"Invalid transport type '{asked['trtype']}'")
@@ -49,7 +58,7 @@ async def nvmf_create_transport(app: App, params: Any) -> bool:
 
 @method("nvmf_get_transports")
 def nvmf_get_transports(app: App, params: Any) -> list[dict]:
-    asked = decode(params, Field("trtype", string), TARGET, optional=True)
+    asked = decode(params, Field("trtype", string), optional=True)
     if "trtype" not in asked:
         return list(app.target.transports.values())
     if asked["trtype"].upper() not in app.target.transports:
@@ -59,12 +68,11 @@ def nvmf_get_transports(app: App, params: Any) -> list[dict]:
 
 @method("nvmf_create_subsystem")
 async def nvmf_create_subsystem(app: App, params: Any) -> bool:
-    asked = decode(params, NQN, Field("serial_number", printable(20)), Field("model_number", printable(40)), TARGET, Field("max_namespaces", u32),
+    asked = decode(params, NQN, Field("serial_number", printable(20)), Field("model_number", printable(40)), Field("max_namespaces", u32),
                    Field("allow_any_host", boolean), Field("ana_reporting", boolean), Field("min_cntlid", u16), Field("max_cntlid", u16),
                    Field("max_discard_size_kib", u64), Field("max_write_zeroes_size_kib", u64), Field("dmrsl", u32), Field("wzsl", u8),
                    Field("passthrough", boolean), Field("enable_nssr", boolean))
-    for name in ("tgt_name", "enable_nssr"):
-        asked.pop(name, None)
+    asked.pop("enable_nssr", None)
     if "max_discard_size_kib" in asked:
         asked["dmrsl"] = asked.pop("max_discard_size_kib") * 2
     if "max_write_zeroes_size_kib" in asked:
@@ -86,14 +94,14 @@ def _pages_log2(kib: int) -> int:
 
 @method("nvmf_delete_subsystem")
 async def nvmf_delete_subsystem(app: App, params: Any) -> bool:
-    subsystem = find_subsystem(app, decode(params, NQN, TARGET)["nqn"])
+    subsystem = find_subsystem(app, decode(params, NQN)["nqn"])
     await app.target.delete_subsystem(subsystem)
     return True
 
 
 @method("nvmf_get_subsystems")
 def nvmf_get_subsystems(app: App, params: Any) -> list[dict]:
-    asked = decode(params, Field("nqn", string), TARGET, optional=True)
+    asked = decode(params, Field("nqn", string), optional=True)
     if "nqn" not in asked:
         return [subsystem.as_json() for subsystem in app.target.subsystems.values()]
     subsystem = app.target.find_subsystem(asked["nqn"])
@@ -107,7 +115,7 @@ async def nvmf_subsystem_add_ns(app: App, params: Any) -> int:
     namespace_fields = nested(Field("nsid", u32), Field("bdev_name", string, True), Field("ptpl_file", string), Field("nguid", hex_bytes(16)),
                               Field("eui64", hex_bytes(8)), Field("uuid", uuid_text), Field("anagrpid", u32), Field("no_auto_visible", boolean),
                               Field("hide_metadata", boolean))
-    asked = decode(params, NQN, Field("namespace", namespace_fields, True), TARGET, relaxed=True)
+    asked = decode(params, NQN, Field("namespace", namespace_fields, True), relaxed=True)
     subsystem, wanted = find_subsystem(app, asked["nqn"]), asked["namespace"]
     async with subsystem.state_change(wanted.get("nsid", 0)):
         try:
@@ -120,7 +128,7 @@ async def nvmf_subsystem_add_ns(app: App, params: Any) -> int:
 
 @method("nvmf_subsystem_remove_ns")
 async def nvmf_subsystem_remove_ns(app: App, params: Any) -> bool:
-    asked = decode(params, NQN, NSID, TARGET)
+    asked = decode(params, NQN, NSID)
     subsystem = find_subsystem(app, asked["nqn"])
     async with subsystem.state_change(asked["nsid"]):
         _or_invalid(subsystem.remove_namespace, asked["nsid"])
@@ -129,7 +137,7 @@ async def nvmf_subsystem_remove_ns(app: App, params: Any) -> bool:
 
 @method("nvmf_subsystem_set_ns_ana_group")
 async def nvmf_subsystem_set_ns_ana_group(app: App, params: Any) -> bool:
-    asked = decode(params, NQN, NSID, Field("anagrpid", u32, True), TARGET)
+    asked = decode(params, NQN, NSID, Field("anagrpid", u32, True))
     subsystem = find_subsystem(app, asked["nqn"])
     async with subsystem.state_change(asked["nsid"]):
         _or_invalid(subsystem.set_namespace_group, asked["nsid"], asked["anagrpid"])
@@ -144,7 +152,7 @@ def _or_invalid(change, *arguments) -> None:
 
 
 async def _set_namespace_host(app: App, params: Any, visible: bool) -> bool:
-    asked = decode(params, NQN, NSID, Field("host", string, True), TARGET)
+    asked = decode(params, NQN, NSID, Field("host", string, True))
     subsystem = find_subsystem(app, asked["nqn"])
     async with subsystem.state_change(asked["nsid"]):
         _or_invalid(subsystem.set_namespace_host, asked["nsid"], asked["host"], visible)
@@ -163,7 +171,7 @@ async def nvmf_ns_remove_host(app: App, params: Any) -> bool:
 
 @method("nvmf_subsystem_add_host")
 def nvmf_subsystem_add_host(app: App, params: Any) -> bool:
-    asked = decode(params, NQN, Field("host", string, True), TARGET, Field("dhchap_key", string), Field("dhchap_ctrlr_key", string), relaxed=True)
+    asked = decode(params, NQN, Field("host", string, True), Field("dhchap_key", string), Field("dhchap_ctrlr_key", string), relaxed=True)
     subsystem = find_subsystem(app, asked["nqn"])
     if "dhchap_key" in asked or "dhchap_ctrlr_key" in asked:
         raise invalid_params()
@@ -177,7 +185,7 @@ def nvmf_subsystem_add_host(app: App, params: Any) -> bool:
 
 @method("nvmf_subsystem_remove_host")
 async def nvmf_subsystem_remove_host(app: App, params: Any) -> bool:
-    asked = decode(params, NQN, Field("host", string, True), TARGET, Field("timeout_ms", u64))
+    asked = decode(params, NQN, Field("host", string, True), Field("timeout_ms", u64))
     subsystem = find_subsystem(app, asked["nqn"])
     if asked["host"] not in subsystem.hosts:
         raise RpcError(INTERNAL_ERROR, "Internal error")
@@ -191,7 +199,7 @@ async def nvmf_subsystem_remove_host(app: App, params: Any) -> bool:
 
 @method("nvmf_subsystem_allow_any_host")
 def nvmf_subsystem_allow_any_host(app: App, params: Any) -> bool:
-    asked = decode(params, NQN, Field("allow_any_host", boolean, True), TARGET)
+    asked = decode(params, NQN, Field("allow_any_host", boolean, True))
     find_subsystem(app, asked["nqn"]).allow_any_host = asked["allow_any_host"]
     app.target.discovery_changed()
     return True
@@ -199,13 +207,13 @@ def nvmf_subsystem_allow_any_host(app: App, params: Any) -> bool:
 
 @method("nvmf_subsystem_get_controllers")
 def nvmf_subsystem_get_controllers(app: App, params: Any) -> list[dict]:
-    subsystem = find_subsystem(app, decode(params, NQN, TARGET)["nqn"])
+    subsystem = find_subsystem(app, decode(params, NQN)["nqn"])
     return [controller.as_json() for controller in subsystem.controllers.values()]
 
 
 @method("nvmf_subsystem_get_qpairs")
 def nvmf_subsystem_get_qpairs(app: App, params: Any) -> list[dict]:
-    subsystem = find_subsystem(app, decode(params, NQN, TARGET)["nqn"])
+    subsystem = find_subsystem(app, decode(params, NQN)["nqn"])
     shown = []
     for controller in subsystem.controllers.values():
         for qid, connection in controller.connections().items():
@@ -218,6 +226,6 @@ def nvmf_subsystem_get_qpairs(app: App, params: Any) -> list[dict]:
 
 @method("nvmf_get_stats")
 def nvmf_get_stats(app: App, params: Any) -> dict:
-    decode(params, TARGET, optional=True)
+    decode(params, optional=True)
     transports = [{"trtype": kind} for kind in app.target.transports]
     return {"tick_rate": TICK_RATE, "poll_groups": [{"name": POLL_GROUP, **app.target.stats_json(), "transports": transports}]}

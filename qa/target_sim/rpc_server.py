@@ -133,16 +133,18 @@ class _Connection:
             self.watch()
 
     def _split(self) -> None:
-        text, incomplete = _decode(self.received)
+        text, is_whole = _decode(self.received)
         start = 0
-        while not self.closed:
+        while True:
             found = first_value(text, start)
             if found is None:
                 break
             value, start = found
             self._accept(value)
+        if not is_whole:
+            raise Malformed("invalid UTF-8")
         if start:
-            self.received = bytearray(text[start:].encode()) + incomplete
+            self.received = bytearray(text[start:].encode())
 
     def _accept(self, value: Any) -> None:
         if isinstance(value, list) and not isinstance(value, Members):
@@ -164,14 +166,12 @@ class _Connection:
         self.server.execute(method, params, request.finish)
 
 
-def _decode(received: bytearray) -> tuple[str, bytes]:
-    """The text so far and the bytes of a character that has not arrived whole. Raises Malformed."""
+def _decode(received: bytearray) -> tuple[str, bool]:
+    """The text up to the first byte that is no UTF-8, and whether that is all. A character cut short by the end of a read is no UTF-8 either."""
     try:
-        return received.decode("utf-8"), b""
+        return received.decode("utf-8"), True
     except UnicodeDecodeError as error:
-        if error.reason == "unexpected end of data":
-            return received[:error.start].decode("utf-8"), bytes(received[error.start:])
-        raise Malformed(str(error)) from error
+        return received[:error.start].decode("utf-8"), False
 
 
 def _call_of(value: Any, request: _Request) -> tuple[str, Any]:
@@ -249,9 +249,11 @@ class RpcServer:
         self._connections.append(_Connection(self, sock))
 
     def close(self) -> None:
+        """Replies that wait for their tick are still sent."""
         self.loop.remove_reader(self._listener.fileno())
         self._listener.close()
         for connection in self._connections:
+            connection.send()
             connection.close()
         if self._tick is not None:
             self._tick.cancel()

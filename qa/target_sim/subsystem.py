@@ -85,6 +85,7 @@ class Namespace:
 class Listener:
     def __init__(self, address: Address, groups: int, ana_state: int, secure_channel: bool) -> None:
         self.address = address
+        self.port_id = 0
         self.ana_states = [ana_state] * groups
         self.secure_channel = secure_channel
 
@@ -118,10 +119,6 @@ class Subsystem:
     @property
     def is_discovery(self) -> bool:
         return self.nqn == DISCOVERY_NQN
-
-    @property
-    def has_volatile_cache(self) -> bool:
-        return any(namespace.bdev.has_volatile_cache for namespace in self.namespaces.values())
 
     def hold(self, action: Callable[[], None]) -> None:
         """Runs `action` when the state change under way is over."""
@@ -161,6 +158,12 @@ class Subsystem:
 
     def find_listener(self, address: Address) -> Optional[Listener]:
         return next((listener for listener in self.listeners if listener.address == address), None)
+
+    def add_listener(self, listener: Listener) -> None:
+        """The newest is listed first; its id is the lowest free one."""
+        used = {other.port_id for other in self.listeners}
+        listener.port_id = next(number for number in range(len(used) + 1) if number not in used)
+        self.listeners.insert(0, listener)
 
     def allows_host(self, hostnqn: str) -> bool:
         return self.allow_any_host or hostnqn in self.hosts

@@ -9,7 +9,8 @@ from typing import Any, Callable, Optional
 from .controller import Controller
 from .io_queue import IoQueue
 from .nvme_format import (CONNECT_INVALID_HOST, CONNECT_INVALID_PARAM, FABRICS, FABRICS_CONNECT, FABRICS_PROPERTY_GET, FABRICS_PROPERTY_SET,
-                          INCOMPATIBLE_FORMAT, INTERNAL_ERROR, INVALID_FIELD, INVALID_OPCODE, MAX_QUEUE_DEPTH, Command)
+                          INCOMPATIBLE_FORMAT, INTERNAL_ERROR, INVALID_FIELD, INVALID_OPCODE, INVALID_QUEUE_ID, MAX_QUEUE_DEPTH, MAX_QUEUE_PAIRS,
+                          Command)
 from .nvme_tcp import Connection
 from .subsystem import DISCOVERY_NQN, OPTIMIZED, Address, InvalidChange, Listener, Subsystem, is_valid_nqn
 
@@ -19,6 +20,14 @@ LISTEN_BACKLOG = 512
 # Where a refused connect parameter stands: in the command (offset) or in its data (bit 16 and offset).
 IN_DATA = 1 << 16
 QID_OFFSET, SQSIZE_OFFSET, CNTLID_OFFSET, SUBNQN_OFFSET, HOSTNQN_OFFSET = 42, 44, IN_DATA | 16, IN_DATA | 256, IN_DATA | 512
+
+
+def _port(service: str) -> int:
+    """Raises ValueError for what is no TCP port."""
+    port = int(service)
+    if not 0 < port < 1 << 16:
+        raise ValueError(f"{service} is no TCP port")
+    return port
 
 
 class Portal:
@@ -32,9 +41,9 @@ class Portal:
         self._server: Optional[asyncio.AbstractServer] = None
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self._socket.bind((address.traddr, int(address.trsvcid)))
+            self._socket.bind((address.traddr, _port(address.trsvcid)))
             self._socket.listen(LISTEN_BACKLOG)
-        except (OSError, ValueError, OverflowError) as error:
+        except (OSError, ValueError) as error:
             self._socket.close()
             raise OSError(str(error)) from error
         self._accepted = accepted
@@ -68,7 +77,6 @@ class NvmfTarget:
         if subsystem.nqn in self.subsystems or not is_valid_nqn(subsystem.nqn):
             raise InvalidChange
         self.subsystems[subsystem.nqn] = subsystem
-        self.discovery_changed()
 
     async def delete_subsystem(self, subsystem: Subsystem) -> None:
         await subsystem.stop()
@@ -91,7 +99,7 @@ class NvmfTarget:
             self._portals[address] = portal
             await portal.serve()
         self._portals[address].users += 1
-        subsystem.listeners.append(Listener(address, subsystem.max_namespaces, ana_state, secure_channel))
+        subsystem.add_listener(Listener(address, subsystem.max_namespaces, ana_state, secure_channel))
         self.discovery_changed()
 
     def remove_listener(self, subsystem: Subsystem, address: Address) -> None:
@@ -199,9 +207,11 @@ class NvmfTarget:
         controller = subsystem.controllers.get(cntlid)
         if controller is None:
             command.complete(CONNECT_INVALID_PARAM, dw0=CNTLID_OFFSET)
-        elif (not controller.is_enabled or qid in controller.io_queues or qid >= MAX_QUEUE_DEPTH or subsystem.is_discovery
+        elif (not controller.is_enabled or qid >= MAX_QUEUE_PAIRS or subsystem.is_discovery
               or (subsystem.ana_reporting and listener is not controller.listener)):
             command.complete(CONNECT_INVALID_PARAM, dw0=QID_OFFSET)
+        elif qid in controller.io_queues:
+            command.complete(INVALID_QUEUE_ID)
         else:
             controller.io_queues[qid] = command.connection
             command.connection.queue, command.connection.queue_size = IoQueue(controller), size + 1
