@@ -1,0 +1,76 @@
+"""Makes a subsystem with namespaces and listeners through a gateway's gRPC API, as an operator's tool would.
+
+Every method raises SetupRefused with the gateway's own words.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Sequence
+
+import grpc
+
+from gw_agent.pb import gateway_pb2, gateway_pb2_grpc
+
+from .cluster import POOL
+from .gateway import Gateway
+from .waiting import WaitTimeout, wait_until
+
+CALL_TIMEOUT_S = 30
+READY_S = 60
+
+
+class SetupRefused(RuntimeError):
+    """The gateway did not do what was asked."""
+
+
+class GatewayApi:
+    """The API of one gateway; a context manager."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._where = f'{gateway.address}:{gateway.api_port}'
+        self._channel = grpc.insecure_channel(self._where)
+        self._stub = gateway_pb2_grpc.GatewayStub(self._channel)
+
+    def __enter__(self) -> GatewayApi:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._channel.close()
+
+    def wait_ready(self) -> None:
+        """Until the gateway serves: before the map names it, it answers UNAVAILABLE."""
+        def ready() -> bool:
+            self._stub.list_subsystems(gateway_pb2.list_subsystems_req(), timeout=CALL_TIMEOUT_S)
+            return True
+        try:
+            wait_until(ready, READY_S, f'the gRPC API at {self._where}', not_yet=(grpc.RpcError,))
+        except WaitTimeout as error:
+            raise SetupRefused(str(error)) from None
+
+    def create_subsystem(self, nqn: str, serial_number: str) -> None:
+        self._ask(self._stub.create_subsystem, gateway_pb2.create_subsystem_req(
+            subsystem_nqn=nqn, serial_number=serial_number, max_namespaces=32, enable_ha=True,
+            no_group_append=True))
+        self._ask(self._stub.add_host, gateway_pb2.add_host_req(subsystem_nqn=nqn, host_nqn='*'))
+
+    def create_listeners(self, nqn: str, gateways: Sequence[Gateway]) -> None:
+        for gateway in gateways:
+            self._ask(self._stub.create_listener, gateway_pb2.create_listener_req(
+                nqn=nqn, host_name=gateway.name, traddr=gateway.address, adrfam=gateway_pb2.ipv4,
+                trsvcid=gateway.listener_port))
+
+    def add_namespace(self, nqn: str, nsid: int, image: str, image_bytes: int, ana_group: int) -> None:
+        """On a new RBD image."""
+        self._ask(self._stub.namespace_add, gateway_pb2.namespace_add_req(
+            subsystem_nqn=nqn, nsid=nsid, rbd_pool_name=POOL, rbd_image_name=image, block_size=512,
+            create_image=True, size=image_bytes, anagrpid=ana_group))
+
+    def _ask(self, call: Callable[..., Any], request: Any) -> None:
+        asked = f'{type(request).__name__} ({str(request).strip()})'.replace('\n', ', ')
+        try:
+            answer = call(request, timeout=CALL_TIMEOUT_S)
+        except grpc.RpcError as error:
+            raise SetupRefused(f'the gateway at {self._where} did not answer {asked}: {error}') from None
+        if answer.status:
+            raise SetupRefused(f'the gateway at {self._where} refused {asked}: {answer.error_message} '
+                               f'({answer.status})')

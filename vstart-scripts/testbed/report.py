@@ -1,0 +1,73 @@
+"""Prints what the scenarios gave: a table, and the figures that the project promises beside what was measured."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from typing import Callable, List, Optional, Sequence
+
+from .daemon import PROC
+from .gateway import Gateway
+from .play import FAILBACK, Outcome
+
+COLUMNS = ('scenario', 'ok', 'moved', 'switch s', 'no path s', 'host stall s', 'I/O errors', 'lost', 'stale',
+           'overlaps')
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    rows = [COLUMNS]
+    rows += [(outcome.name, _yes(outcome.ok), _yes(outcome.moved), _seconds(outcome.switch_s),
+              _seconds(outcome.no_path_s), _seconds(outcome.host_stall_s), str(outcome.io_errors), str(outcome.lost),
+              str(outcome.stale), str(outcome.overlaps)) for outcome in outcomes]
+    return _aligned(rows)
+
+
+def figures(outcomes: Sequence[Outcome]) -> str:
+    """Measured against promised; a machine that is too busy misses them, so nothing fails for it."""
+    rows = [('figure', 'measured', 'promised')]
+    for name, text, value, most in (
+            ('target-crash', 'target crash: to the new optimized listener, median', lambda o: o.switch_s, 1.0),
+            ('host-loss', 'host loss: to the new optimized listener', lambda o: o.switch_s, 6.0),
+            ('orderly-stop', 'orderly stop: without a usable path', lambda o: o.no_path_s, 0.3),
+            (FAILBACK, 'failback: without a usable path, median', lambda o: o.no_path_s, 0.3)):
+        measured = _values(outcomes, name, value)
+        if measured:
+            spread = f' (worst of {len(measured)}: {max(measured):.2f})' if len(measured) > 1 else ''
+            rows.append((text, f'{statistics.median(measured):.2f} s{spread}', f'at most {most:g} s'))
+    return _aligned(rows)
+
+
+def footprint(gateway: Gateway, since_s: float) -> str:
+    """What the warden and the agent of a gateway that was never touched cost, from `since_s` (monotonic) to now."""
+    texts, cpu_s = [], 0.0
+    pids = gateway.pids()
+    for kind in ('warden', 'agent'):
+        if kind in pids:
+            stat = (PROC / str(pids[kind]) / 'stat').read_text()
+            fields = stat[stat.rindex(')') + 2:].split()
+            cpu_s += (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+            texts.append(f'{kind} {int(fields[21]) * os.sysconf("SC_PAGE_SIZE") / 1e6:.0f} MB')
+    share = 100 * cpu_s / (time.monotonic() - since_s)
+    return f"{gateway.name}: {', '.join(texts)} resident; together {share:.1f} % of a core over the whole run"
+
+
+def _values(outcomes: Sequence[Outcome], name: str, value: Callable[[Outcome], Optional[float]]) -> List[float]:
+    found = [value(outcome) for outcome in outcomes if outcome.name == name]
+    return [seconds for seconds in found if seconds is not None]
+
+
+def _yes(holds: bool) -> str:
+    return 'yes' if holds else 'no'
+
+
+def _seconds(seconds: Optional[float]) -> str:
+    return '-' if seconds is None else f'{seconds:.2f}'
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    """First column to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ['  '.join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))])
+             for row in rows]
+    return '\n'.join([lines[0], '  '.join('-' * width for width in widths), *lines[1:]])
