@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import logging
-from typing import IO, Optional
+import os
+import sys
+from typing import IO, NoReturn, Optional
 
 from gw_agent.settings import GatewaySettings
 
@@ -20,4 +22,14 @@ def start(settings: GatewaySettings, process: str) -> Optional[IO[bytes]]:
         output = open(settings.log_file, "ab", buffering=0)  # pylint: disable=consider-using-with
     handler.setFormatter(logging.Formatter(form, "%Y-%m-%dT%H:%M:%S"))
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
+    for library in ("asyncio", "grpc"):   # their debug lines are about themselves
+        logging.getLogger(library).setLevel(max(logging.getLogger().level, logging.INFO))
     return output
+
+
+def end(status: int) -> NoReturn:
+    """End the process at once, with everything logged and printed."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

@@ -107,7 +107,8 @@ class Warden:
         self._admit(now_s)
         self._agent.turn(now_s)
         self._hear_agent(now_s)
-        self._agent.status(Status(self._admission.candidate, self._guard.pid, self._reaped, self._leaving.asked > 0))
+        proposed = None if self._admission.candidate in self._reaped else self._admission.candidate
+        self._agent.status(Status(proposed, self._guard.pid, self._reaped, self._leaving.asked > 0))
         self._leave(now_s)
 
     # -- seats and mons ---------------------------------------------------------------------------------------
@@ -226,8 +227,7 @@ class Warden:
             self._exit = 0
 
 
-def main() -> int:
-    """Console script."""
+def _main() -> int:
     parser = argparse.ArgumentParser(prog="nvmeof-gw-warden", description="Runs one NVMe-oF gateway: its target and "
                                      "its agent, within the lease that the gateway map gives.")
     parser.add_argument("--config", required=True, metavar="FILE", help="settings of the gateway (INI)")
@@ -280,5 +280,10 @@ def _serve(settings: Settings, config_path: str, output: Optional[IO[bytes]]) ->
     return warden.run()
 
 
+def main() -> None:
+    """Console script. Ends without waiting for threads: librados' may hang in a cluster that does not answer."""
+    process_log.end(_main())
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,0 +1,139 @@
+"""The ANA states of the running target: read back, set, and the namespaces behind them.
+
+What for: the plan (`core/gateway.py`) works on what the target shows, never on what it was told. All calls of one
+change go out in one write. Promises: `states` is what was last read back from every listener; a group without any
+listener has the state that was last asked for. Does not decide who may be optimized.
+"""
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any, Dict, FrozenSet, Iterable, List, Mapping, Set, Tuple
+
+from gw_agent.spdk_rpc import Request, RpcFailure, RpcTimeout, RpcUnreachable, SpdkRpc
+from nvmeof_ha_core.gateway import INACCESSIBLE, MIXED
+from nvmeof_ha_core.model import Subsystem
+
+log = logging.getLogger(__name__)
+
+READ_TIMEOUT_S = 3.0
+ADDRESS_FIELDS = ("trtype", "adrfam", "traddr", "trsvcid")
+READ_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class FoundNamespace:
+    """A namespace as far as a drain needs it."""
+
+    nqn: str
+    nsid: int
+    ana_group_id: int
+    bdev_name: str
+
+
+@dataclass(frozen=True)
+class _Listener:
+    nqn: str
+    address: Tuple[Tuple[str, str], ...]
+    states: Mapping[int, str]
+
+
+class AnaStates:
+    """Of one target."""
+
+    def __init__(self, rpc: SpdkRpc) -> None:
+        self._rpc = rpc
+        self._nqns: Tuple[str, ...] = ()
+        self._listeners: List[_Listener] = []
+        self._asked: Dict[int, str] = {}
+        self._reads = self._taken = 0
+        self.changes = 0
+        """How often anything was set."""
+        self.states: Dict[int, str] = {}
+        """ANA group id -> optimized, inaccessible or mixed; a group that is not named is inaccessible."""
+        self.namespaces: Tuple[FoundNamespace, ...] = ()
+        self.subsystems: Tuple[Subsystem, ...] = ()
+        """As beacons report them."""
+
+    async def read_back(self) -> bool:
+        """Read the target; true when something is other than it was. Raises RpcFailure."""
+        for _ in range(READ_ATTEMPTS):
+            self._reads += 1
+            number, asked_nqns = self._reads, self._nqns
+            found, *listeners = await self._rpc.pipeline([("nvmf_get_subsystems", None)] + [
+                ("nvmf_subsystem_get_listeners", {"nqn": nqn}) for nqn in asked_nqns], READ_TIMEOUT_S)
+            for reply in (found, *listeners):
+                if isinstance(reply, RpcUnreachable) or reply is found and isinstance(reply, RpcFailure):
+                    raise reply
+            subsystems = [s for s in found if s.get("subtype") != "Discovery"]
+            nqns = tuple(s["nqn"] for s in subsystems)
+            if nqns == asked_nqns and not any(isinstance(reply, RpcFailure) for reply in listeners):
+                return number > self._taken and self._take(number, subsystems, listeners)
+            self._nqns = nqns   # subsystems came or went: ask for the listeners of those that are there now
+        raise RpcTimeout("subsystems come and go faster than their listeners can be read")
+
+    async def set(self, ana_group_ids: Iterable[int], state: str, timeout_s: float) -> List[RpcFailure]:
+        """Set these groups on every listener; returns what failed. Read back afterwards."""
+        requests: List[Request] = []
+        self.changes += 1
+        for ana_group_id in sorted(ana_group_ids):
+            self._asked[ana_group_id] = state
+            requests += [("nvmf_subsystem_listener_set_ana_state", {
+                "nqn": listener.nqn, "listen_address": dict(listener.address), "ana_state": state,
+                "anagrpid": ana_group_id}) for listener in self._listeners if ana_group_id in listener.states]
+        replies = await self._rpc.pipeline(requests, timeout_s) if requests else []
+        return [reply for reply in replies if isinstance(reply, RpcFailure)]
+
+    def doubt(self, ana_group_ids: Iterable[int]) -> None:
+        """A change of these groups was not confirmed and could not be read back."""
+        for ana_group_id in ana_group_ids:
+            self.states[ana_group_id] = MIXED
+
+    def namespaces_of(self, ana_group_id: int) -> List[FoundNamespace]:
+        return [n for n in self.namespaces if n.ana_group_id == ana_group_id]
+
+    def drifted(self) -> Dict[int, str]:
+        """ANA groups that are not as they were last set, and how they are."""
+        return {g: state for g, state in self.states.items() if self._asked.get(g, INACCESSIBLE) != state}
+
+    def _take(self, number: int, subsystems: List[Dict[str, Any]], listeners: List[List[Dict[str, Any]]]) -> bool:
+        """Several reads may be under way; an older one never replaces a newer one. True when something is new."""
+        before, self._taken = (self.states, self.subsystems), number
+        nqns = [s["nqn"] for s in subsystems]
+        self._listeners = [
+            _Listener(nqn, tuple((f, listener["address"][f]) for f in ADDRESS_FIELDS if f in listener["address"]),
+                      {s["ana_group"]: s["ana_state"] for s in listener.get("ana_states", ())})
+            for nqn, found in zip(nqns, listeners) for listener in found]
+        self.namespaces = tuple(
+            FoundNamespace(s["nqn"], n["nsid"], n.get("anagrpid", n["nsid"]), n.get("bdev_name", ""))
+            for s in subsystems for n in s.get("namespaces", ()))
+        self.subsystems = tuple(sorted((self._subsystem(s) for s in subsystems), key=lambda s: s.nqn))
+        groups = self._groups()
+        self.states = {group: self._state(group) for group in sorted(groups)}
+        return before != (self.states, self.subsystems)
+
+    def _groups(self) -> FrozenSet[int]:
+        """Groups that anything is to be said of."""
+        groups: Set[int] = set(self._asked) | {n.ana_group_id for n in self.namespaces}
+        for listener in self._listeners:
+            groups.update(group for group, state in listener.states.items() if state != INACCESSIBLE)
+        return frozenset(groups)
+
+    def _state(self, ana_group_id: int) -> str:
+        found = {listener.states[ana_group_id] for listener in self._listeners if ana_group_id in listener.states}
+        if not found:
+            return self._asked.get(ana_group_id, INACCESSIBLE)
+        return found.pop() if len(found) == 1 and "non_optimized" not in found else MIXED
+
+    def _subsystem(self, shown: Mapping[str, Any]) -> Subsystem:
+        counts: Dict[int, int] = {}
+        for namespace in self.namespaces:
+            if namespace.nqn == shown["nqn"]:
+                counts[namespace.ana_group_id] = counts.get(namespace.ana_group_id, 0) + 1
+        addresses = (_text(dict(listener.address)) for listener in self._listeners if listener.nqn == shown["nqn"])
+        return Subsystem(shown["nqn"], tuple(sorted(addresses)), tuple(sorted(counts.items())))
+
+
+def _text(address: Mapping[str, str]) -> str:
+    host = address.get("traddr", "")
+    return f"[{host}]:{address.get('trsvcid', '')}" if ":" in host else f"{host}:{address.get('trsvcid', '')}"

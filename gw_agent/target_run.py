@@ -1,0 +1,200 @@
+"""One running target from the agent's side: attach, configure, serve, and obey the gateway map meanwhile.
+
+Start-up: connect, learn what the target has (nothing if it is new, everything if only the agent was restarted), make
+sure of a permitted context, then make the target equal to the stored configuration. The plan runs from the moment the
+target was read, so a restarted agent obeys before it does anything else. Ends with RpcFailure when the connection is
+lost; the agent makes another run while the warden says that the target lives.
+"""
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+from typing import Any, Callable, Coroutine, Dict, FrozenSet, List, Optional, Tuple
+
+from gw_agent.ana import AnaStates
+from gw_agent.config_store import ConfigStore, StoreError
+from gw_agent.contexts import Contexts
+from gw_agent.drain import Drain
+from gw_agent.plan_runner import PlanRunner
+from gw_agent.probe_images import ProbeImages
+from gw_agent.reconcile import Reconciler, Report
+from gw_agent.settings import Settings
+from gw_agent.spdk_rpc import RpcTimeout, RpcUnreachable, SpdkRpc
+from gw_agent.warden_client import WardenClient
+from nvmeof_ha_core.events import TargetState
+from nvmeof_ha_core.model import Gateway, Instance, Subsystem, controller_ids
+
+log = logging.getLogger(__name__)
+
+CONNECT_RETRY_S = 0.05
+LOOK_S = 1.0
+APPLY_RETRY_S = 1.0
+TRANSIENT_FAILURES = 3
+
+
+class TargetRun:
+    """For one instance. `soon(everywhere)`: a beacon should go out."""
+
+    def __init__(self, settings: Settings, warden: WardenClient, instance: Instance,
+                 store: "asyncio.Future[ConfigStore]", images: ProbeImages, soon: Callable[[bool], None]) -> None:
+        self._settings = settings
+        self._warden = warden
+        self._store = store
+        self._images = images
+        self._soon = soon
+        self._drain: Optional[Drain] = None
+        self._reconciler: Optional[Reconciler] = None
+        self._report = Report()
+        self._problems: FrozenSet[str] = frozenset()
+        self._completed = 0
+        self.instance = instance
+        self.rpc: Optional[SpdkRpc] = None
+        self.ana: Optional[AnaStates] = None
+        self.contexts: Optional[Contexts] = None
+        self.plan: Optional[PlanRunner] = None
+        self.state = TargetState.STARTING
+        self.load = 0
+
+    @property
+    def subsystems(self) -> Tuple[Subsystem, ...]:
+        return () if self.ana is None else self.ana.subsystems
+
+    def committed(self) -> Optional[Gateway]:
+        """This instance's record in the agreed map."""
+        permits = self._warden.view.permits
+        return None if permits is None else permits.current(self.instance)
+
+    async def run(self) -> None:
+        """Raises RpcFailure when the target is lost, ContextFailed when this try came to nothing."""
+        self.rpc = await self._connect()
+        try:
+            methods = frozenset(await self.rpc.call("rpc_get_methods"))
+            self.ana = AnaStates(self.rpc)
+            await self.ana.read_back()
+            self._drain = Drain(self.rpc, methods)
+            self.contexts = Contexts(self.rpc, self._settings, methods, self._images, self._warden.pulse,
+                                     self.committed, self._newest_fence)
+            await self.contexts.attach(self._dead_addresses())
+            self.plan = PlanRunner(self._warden, self.instance, self.ana, self.contexts, self._drain,
+                                   lambda: self._soon(True))
+            await _all_or_none([self.plan.run(), self._look(), self._configure(), self._stay_connected()])
+        finally:
+            await self.rpc.close()
+
+    async def apply_now(self) -> Report:
+        """Make the target equal to what is stored. Raises RpcFailure, StoreError."""
+        if self._reconciler is None or self.ana is None:
+            raise RpcUnreachable("the target is not configured yet; try again in a moment")
+        stored = await (await asyncio.shield(self._store)).load()
+        report = await self._reconciler.apply(stored.configuration)
+        self._report = report
+        self._tell_problems(list(stored.problems) + report.problems)
+        if await self.ana.read_back():
+            self._warden.pulse.beat()
+            self._soon(False)
+        return report
+
+    async def _connect(self) -> SpdkRpc:
+        while True:
+            try:
+                return await SpdkRpc.connect(self._settings.spdk.rpc_socket)
+            except RpcUnreachable as error:
+                log.debug("the target does not answer yet: %s", error)
+                await asyncio.sleep(CONNECT_RETRY_S)
+
+    async def _stay_connected(self) -> None:
+        assert self.rpc is not None
+        raise await self.rpc.wait_closed()
+
+    async def _configure(self) -> None:
+        """The stored configuration, at the start and whenever it changed."""
+        assert self.rpc is not None and self.contexts is not None
+        await self.contexts.first()
+        record = self.committed()
+        while record is None:
+            await self._warden.pulse.after(self._warden.pulse.count)
+            record = self.committed()
+        self._reconciler = Reconciler(self.rpc, self._settings, self.contexts, controller_ids(record.ana_group_id))
+        while True:
+            try:
+                await self.apply_now()
+            except (RpcTimeout, StoreError) as error:
+                log.warning("the stored configuration is not applied: %s", error)
+                await asyncio.sleep(APPLY_RETRY_S)
+                continue
+            if self.state is not TargetState.SERVING:
+                self.state = TargetState.SERVING
+                log.info("instance %s serves %d subsystems", self.instance, len(self.subsystems))
+                self._soon(False)
+            interval_s = self._settings.gateway.state_update_interval_sec
+            await self._store.result().wait_for_change(min(APPLY_RETRY_S, interval_s) if self._report.retry else interval_s)
+
+    async def _look(self) -> None:
+        """Read the target back now and then: somebody may have changed it by hand."""
+        assert self.rpc is not None and self.ana is not None and self._drain is not None
+        failures = 0
+        while True:
+            await asyncio.sleep(LOOK_S)
+            try:
+                changes = self.ana.changes
+                if await self.ana.read_back():
+                    if changes == self.ana.changes:
+                        self._report_drift()
+                    self._warden.pulse.beat()
+                    self._soon(False)
+                self._drain.note_progress(await self.rpc.call("bdev_get_iostat"))
+                self._note_load(await self.rpc.call("nvmf_get_stats"))
+                failures = 0
+            except RpcTimeout as error:
+                failures += 1
+                if failures >= TRANSIENT_FAILURES:
+                    raise
+                log.info("%s", error)
+
+    def _report_drift(self) -> None:
+        """Only while nothing is being changed. A new listener is not drift: it starts inaccessible."""
+        assert self.ana is not None and self.plan is not None
+        if self.plan.busy:
+            return
+        for ana_group_id, state in sorted(self.ana.drifted().items()):
+            log.warning("ANA group %d is %s on the target, which this agent did not ask for (a new listener, or "
+                        "somebody set it by hand): setting it right", ana_group_id, state)
+
+    def _note_load(self, stats: Dict[str, Any]) -> None:
+        """I/O per second since the last look, as the load that beacons report."""
+        completed = sum(group.get("completed_nvme_io", 0) for group in stats.get("poll_groups", ()))
+        self.load = max(0, int((completed - self._completed) / LOOK_S)) if self._completed else 0
+        self._completed = completed
+
+    def _tell_problems(self, problems: List[str]) -> None:
+        """Each problem once, for as long as it lasts."""
+        for problem in sorted(set(problems) - self._problems):
+            log.warning("%s", problem)
+        self._problems = frozenset(problems)
+
+    def _newest_fence(self) -> int:
+        permits = self._warden.view.permits
+        return 0 if permits is None else max((g.osd_epoch for g in permits.ana_groups), default=0)
+
+    def _dead_addresses(self) -> FrozenSet[str]:
+        permits = self._warden.view.permits
+        return frozenset() if permits is None else frozenset(a for d in permits.departed for a in d.addresses)
+
+
+def digest(subsystems: Tuple[Subsystem, ...]) -> str:
+    """Names a subsystem list, so that beacons need not repeat it."""
+    text = json.dumps([[s.nqn, s.listeners, s.namespaces] for s in subsystems])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+async def _all_or_none(works: List[Coroutine[Any, Any, None]]) -> None:
+    """Run them together; the first failure ends all of them and is raised."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
