@@ -20,6 +20,7 @@ import uuid
 from typing import Any, Awaitable, Callable, List, Optional, Protocol, Tuple, TypeVar
 
 import grpc
+from nvmeof_ha_core.model import controller_ids
 
 from gw_agent import changes, configuration, listings, target_state
 from gw_agent.changes import NamespaceRequest, Refused
@@ -36,7 +37,6 @@ log = logging.getLogger(__name__)
 
 STOP_S = 1.0
 DISTRIBUTION = "nvmeof-ha"
-CNTLIDS_PER_GATEWAY = 2040
 Reply = TypeVar("Reply")
 
 
@@ -60,11 +60,6 @@ class LocalGateway(Protocol):
     async def apply_now(self) -> Report:
         """Loads what is stored, makes the target equal to it, and sets the permitted ANA states. Raises RpcFailure
         and StoreError."""
-
-
-def cntlid_range(ana_group_id: int) -> Tuple[int, int]:
-    """First and last controller id of a gateway: no two gateways of a group may give one host the same id."""
-    return CNTLIDS_PER_GATEWAY * (ana_group_id - 1) + 1, CNTLIDS_PER_GATEWAY * ana_group_id
 
 
 def _answers(reply_type: Callable[..., Reply]) -> Callable[..., Any]:
@@ -119,7 +114,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):
     async def list_subsystems(self, request: pb.list_subsystems_req) -> pb.subsystems_info_cli:
         now = await self.store.load()
         return pb.subsystems_info_cli(subsystems=listings.configured_subsystems(
-            now.configuration, cntlid_range(self.local.ana_group_id), request.subsystem_nqn, request.serial_number))
+            now.configuration, controller_ids(self.local.ana_group_id), request.subsystem_nqn, request.serial_number))
 
     async def get_subsystems(self, request: pb.get_subsystems_req,
                              context: "grpc.aio.ServicerContext") -> pb.subsystems_info:

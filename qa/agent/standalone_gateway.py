@@ -9,6 +9,7 @@ import threading
 from concurrent.futures import Future
 from typing import Any, Coroutine, Optional, Tuple
 
+from nvmeof_ha_core.model import controller_ids
 from running_target import OneContext
 
 from gw_agent import api
@@ -76,7 +77,7 @@ class StandaloneGateway:
         self.rpc = await SpdkRpc.connect(self._socket_path)
         self.store = await ConfigStore.open(self._ceph, self.settings.ceph.pool, self.settings.gateway.group)
         self.contexts = OneContext(self.rpc, self.settings.ceph.config_file)
-        self.reconciler = Reconciler(self.rpc, self.settings, self.contexts, api.cntlid_range(self.ana_group_id))
+        self.reconciler = Reconciler(self.rpc, self.settings, self.contexts, controller_ids(self.ana_group_id))
         await self.apply_now()
         self._server, port = await api.start_server(api.GatewayService(self.store, self, self.settings),
                                                     self.settings)
