@@ -233,6 +233,19 @@ def test_an_object_with_garbage_for_its_version_is_named(ceph, group):
     with_stores(ceph, group, use)
 
 
+def test_a_gateways_user_needs_no_more_than_the_rbd_profile_of_its_pool(cluster, group):
+    user = f"client.nvmeof.{group}"
+    keyring = cluster.create_user(user, {"mon": "profile rbd", "osd": "profile rbd pool=rbd"})
+
+    async def use(writer, watcher):
+        waiting = asyncio.ensure_future(watcher.wait_for_change(WAIT_S))
+        await writer.change(put("x"))
+        return await waiting
+
+    with rados.Rados(conffile=str(cluster.conf), name=user, conf={"keyring": str(keyring)}) as handle:
+        assert with_stores(handle, group, use, 2) is True
+
+
 def test_an_unknown_pool_is_named(ceph, group):
     with pytest.raises(StoreError, match="no pool 'nopool'"):
         asyncio.run(ConfigStore.open(ceph, "nopool", group))
