@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import errno
 from dataclasses import replace
-from typing import List, Tuple
+from typing import FrozenSet, List, Tuple
 
 from .actions import Reply
 from .events import CreateGateway, DeleteGateway, SetTiming
 from .model import (MAX_GATEWAYS, AnaGroup, Availability, Departed, Gateway, Instance, ModelError, Phase, check_name,
                     smallest_free)
-from .soft import State, change
+from .soft import State, change, put
 
 Handled = Tuple[State, Tuple[Reply, ...]]
 
@@ -71,22 +71,20 @@ def _not_yet(state: State, request_id: int) -> Handled:
 
 
 def merge_records(state: State) -> State:
-    """Intent is in the mon KV store before it is in the seats; finish what is missing there.
+    """Add gateways that the mon KV store names and the seats do not: a mgr died between the two.
 
-    A gateway that the seats do not know although its record names an instance means that the seats were lost: that
-    instance may write to every ANA group, and is suspected.
+    If the seats know no gateway at all although records name instances, the seats were lost: each of those instances
+    may write to every ANA group, and is suspected.
     """
     lost: List[Instance] = []
+    seats_lost = not state.map.gateways
     for record in state.soft.records:
-        known = state.map.gateway(record.id)
-        if known is not None:
-            state = state.with_map(state.map.with_gateway(replace(
-                known, enabled=record.enabled, deleting=record.deleting, location=record.location)))
+        if state.map.gateway(record.id) is not None:
             continue
         taken = {g.ana_group_id for g in state.map.gateways}
         number = record.ana_group_id if record.ana_group_id not in taken else smallest_free(taken)
         gateway = replace(record, ana_group_id=number)
-        if record.instance is not None:
+        if record.instance is not None and seats_lost:
             gateway = replace(gateway, availability=Availability.SUSPECT, suspected_at=state.next_version)
             lost.append(record.instance)
         gateway_map = state.map.with_gateway(gateway)
