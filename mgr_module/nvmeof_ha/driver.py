@@ -14,7 +14,7 @@ import logging
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Any, Callable, Deque, Dict, List, Optional, Tuple
 
@@ -35,36 +35,18 @@ from .mon import MonCommands
 from .options import Options
 from .rados_ops import Operations, describe
 from .seats import Seats
+from .status import Status
 from .takeover import NotActive, NotNow, TakeOver
 
 RETRY_S = 2.0
 LIBRADOS_S = 5.0
-MAP_COPY_EVERY_S = 1.0
+MAP_COPY_EVERY_S = 2.0
 REFUSED_KEPT_S = 30.0
 REFUSED_KEPT = 8
 
 
 class Stop(Exception):
     """The driver was told to end."""
-
-
-@dataclass(frozen=True)
-class Status:
-    """What others may know of a driver; replaced as a whole after each step.
-
-    ``running``: the first commit was acknowledged and nothing has stopped the driver.  ``waiting_for``: why it is not
-    running yet.  ``stopped``: why it never will again.  ``broken``: it was stopped by an error of its own.
-    """
-
-    committed: Optional[Map] = None
-    running: bool = False
-    waiting_for: str = "it was not looked at yet"
-    stopped: str = ""
-    broken: bool = False
-    pool_gone: bool = False
-    fence_failures: Tuple[str, ...] = ()
-    problems: Tuple[str, ...] = ()
-    undecodable_beacons: int = 0
 
 
 class GroupDriver:
@@ -83,8 +65,8 @@ class GroupDriver:
         self._requests = itertools.count(1)
         self._waiters: Dict[int, SimpleQueue] = {}
         self._operations = Operations(self._queue)
-        self._kv = KvWriter(mon, records, self._queue.put)
         self._fencer = Fencer(mon, self._queue.put, self._queue.put)
+        self._kv = KvWriter(mon, records, self._queue.put, self._fencer.busy)
         self._bounded = Bounded(f"nvmeof_ha.{key}", lambda: self._queue.put(_nothing))
         self._seats: Optional[Seats] = None
         self._channel: Optional[Channel] = None
@@ -95,7 +77,6 @@ class GroupDriver:
         self._copied = NO_VERSION
         self._copy_at = 0.0
         self._undecodable: Dict[str, Tuple[float, str]] = {}
-        self._undecodable_count = 0
         self._thread = threading.Thread(target=self._run, name=f"nvmeof_ha.{key}", daemon=True)
 
     # -- used by other threads --------------------------------------------------------------------------------------
@@ -309,7 +290,6 @@ class GroupDriver:
         try:
             beacon = wire.decode_beacon(heard.data)
         except wire.WireError as error:
-            self._undecodable_count += 1
             sender, why = f"client.{heard.notifier}", str(error)
             if self._undecodable.get(sender, (0.0, ""))[1] != why:
                 self._log.warning("%s: a beacon of %s cannot be used: %s", self.key, sender, why)
@@ -356,7 +336,7 @@ class GroupDriver:
             gateway = action.gateway
             stored = GatewayStored(gateway.id, gateway.instance, gateway.addresses)
             self._kv.write(self.key.gateway_key(gateway.id), wire.encode_gateway_record(gateway),
-                           lambda: self._queue.put(stored))
+                           lambda: self._queue.put(stored), lazy=gateway.instance is None)
         elif isinstance(action, ForgetGateway):
             self._kv.write(self.key.gateway_key(action.gateway_id), None)
         elif isinstance(action, Reply):
@@ -370,13 +350,12 @@ class GroupDriver:
             self._step(SetTiming(next(self._requests), options.timing, options.failback_doubling))
 
     def _copy_map(self) -> None:
-        committed = self.status.committed
-        now = time.monotonic()
-        if committed is None or committed.version == self._copied or now < self._copy_at or not self._kv.idle:
+        committed, now = self.status.committed, time.monotonic()
+        if committed is None or committed.version == self._copied or now < self._copy_at:
             return
         self._copied, self._copy_at = committed.version, now + MAP_COPY_EVERY_S
         for shard, value in enumerate(encode_map_copy(committed)):
-            self._kv.write(self.key.map_key(shard), value)
+            self._kv.write(self.key.map_key(shard), value, lazy=True)
 
     # -- what others see --------------------------------------------------------------------------------------------
 
@@ -384,10 +363,14 @@ class GroupDriver:
         committed = None if self._state is None else self._state.committed
         return NO_VERSION if committed is None else committed.version
 
+    def _bad_beacons(self) -> Dict[str, str]:
+        """Who sent one lately, and what was wrong with it."""
+        limit = time.monotonic() - REFUSED_KEPT_S
+        return {who: why for who, (at, why) in self._undecodable.items() if at >= limit}
+
     def _prepare_ack(self) -> None:
         assert self._state is not None and self._channel is not None
-        limit = time.monotonic() - REFUSED_KEPT_S
-        refused = {**self._state.soft.refused, **{who: why for who, (at, why) in self._undecodable.items() if at >= limit}}
+        refused = {**self._state.soft.refused, **self._bad_beacons()}
         self._channel.ack.prepare(wire.Ack(self._committed_version(),
                                            want_full=tuple(sorted(self._state.soft.want_full)), refused=refused))
 
@@ -398,9 +381,10 @@ class GroupDriver:
         problems += channel.problems() if channel is not None else []
         problems += [self._kv.problem] if self._kv.problem else []
         committed = None if state is None else state.committed
+        bad_beacons = tuple(f"{who}: {why}" for who, why in self._bad_beacons().items())
         self.status = replace(self.status, committed=committed, running=committed is not None,
                               fence_failures=tuple(self._fencer.failures.values()), problems=tuple(problems),
-                              undecodable_beacons=self._undecodable_count, **changes)
+                              bad_beacons=bad_beacons, **changes)
 
 
 def _nothing() -> None:

@@ -44,6 +44,9 @@ class Fencer:
         self.failures: Dict[Instance, str] = {}
         """Why the last attempt failed, until one succeeds."""
 
+    def busy(self) -> bool:
+        return bool(self._attempts)
+
     def fence(self, action: Fence, expire_s: float) -> None:
         """All addresses at once: blocklist commands that reach the mons together share one proposal."""
         attempt = _Attempt(action.instance, action.addresses)

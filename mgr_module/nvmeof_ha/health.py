@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from .core.model import Availability, Map, Phase
-from .driver import Status
 from .kv_records import GroupKey
+from .status import Status
 
 DELETING_S = 900.0
 """A gateway that is still there this long after its deletion is worth a warning."""
@@ -38,7 +38,7 @@ _SUMMARIES = {
     "NVMEOF_HA_INVARIANT": (ERROR, "{n} gateway group(s) are not looked after: an invariant was violated"),
     "NVMEOF_HA_GROUP_STOPPED": (ERROR, "{n} gateway group(s) are not looked after"),
     "NVMEOF_HA_CONTROL_OBJECTS": (WARNING, "{n} problem(s) with the control objects of gateway groups"),
-    "NVMEOF_HA_BAD_BEACON": (WARNING, "beacons that cannot be decoded were received"),
+    "NVMEOF_HA_BAD_BEACON": (WARNING, "beacons that cannot be used came from {n} sender(s)"),
     "NVMEOF_HA_BAD_OPTION": (WARNING, "module options cannot be used as they are set"),
 }
 
@@ -71,9 +71,7 @@ class Health:
         findings = [Finding("NVMEOF_HA_CONTROL_OBJECTS", f"group {key}: {problem}") for problem in status.problems
                     if self._lasts("problem", f"{key} {problem}", now) >= UNSERVED_S]
         findings += [Finding("NVMEOF_HA_FENCE_FAILED", f"group {key}: {text}") for text in status.fence_failures]
-        if status.undecodable_beacons:
-            findings.append(Finding("NVMEOF_HA_BAD_BEACON", f"group {key}: {status.undecodable_beacons} beacon(s) since "
-                                    "this mgr took over; its log names senders and reasons"))
+        findings += [Finding("NVMEOF_HA_BAD_BEACON", f"group {key}: {text}") for text in status.bad_beacons]
         if status.broken:
             findings.append(Finding("NVMEOF_HA_INVARIANT", f"group {key}: {status.stopped}; report this, then have "
                                     "another mgr begin anew with `ceph mgr fail`"))

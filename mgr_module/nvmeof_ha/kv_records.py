@@ -173,26 +173,34 @@ class _Write:
     key: str
     value: Optional[str]
     done: Callable[[], None]
+    not_before: float
 
 
 class KvWriter:
-    """Writes of one group, one at a time; used by its driver's thread only."""
+    """Writes of one group, one at a time; used by its driver's thread only.
+
+    Every write makes the mons commit, and for a second after any commit of theirs a blocklist entry has to wait.  So
+    what is not urgent is written lazily: a while later, and not while a fence is under way.
+    """
 
     ANSWER_S = 5.0
     RETRY_S = 1.0
+    LAZY_S = 1.5
 
-    def __init__(self, mon: MonCommands, records: Records, enqueue: Callable[[Callable[[], None]], None]) -> None:
+    def __init__(self, mon: MonCommands, records: Records, enqueue: Callable[[Callable[[], None]], None],
+                 fencing: Callable[[], bool]) -> None:
         """``enqueue``: run this in the driver's thread."""
-        self._mon, self._records, self._enqueue = mon, records, enqueue
+        self._mon, self._records, self._enqueue, self._fencing = mon, records, enqueue, fencing
         self._waiting: "OrderedDict[str, _Write]" = OrderedDict()
         self._under_way: Optional[_Write] = None
         self._sent_at = self._retry_at = 0.0
         self.problem = ""
 
-    def write(self, key: str, value: Optional[str], done: Callable[[], None] = lambda: None) -> None:
+    def write(self, key: str, value: Optional[str], done: Callable[[], None] = lambda: None,
+              lazy: bool = False) -> None:
         """``value`` None removes the key.  ``done`` is called once the store took exactly this write."""
         self._waiting.pop(key, None)
-        self._waiting[key] = _Write(key, value, done)
+        self._waiting[key] = _Write(key, value, done, time.monotonic() + self.LAZY_S if lazy else 0.0)
         self._next()
 
     def poll(self) -> None:
@@ -201,15 +209,15 @@ class KvWriter:
             self._failed(self._under_way, f"no answer within {self.ANSWER_S:g} s")
         self._next()
 
-    @property
-    def idle(self) -> bool:
-        return self._under_way is None and not self._waiting
-
     def _next(self) -> None:
         now = time.monotonic()
-        if self._under_way is not None or not self._waiting or now < self._retry_at:
+        if self._under_way is not None or now < self._retry_at:
             return
-        _, write = self._waiting.popitem(last=False)
+        fencing = self._fencing()
+        write = next((w for w in self._waiting.values() if not w.not_before or (w.not_before <= now and not fencing)), None)
+        if write is None:
+            return
+        del self._waiting[write.key]
         self._under_way, self._sent_at = write, now
         command = remove_command(write.key) if write.value is None else put_command(write.key, write.value)
         self._mon.issue(command, lambda answer: self._enqueue(lambda: self._answered(write, answer)))

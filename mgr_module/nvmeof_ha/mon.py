@@ -13,8 +13,6 @@ import threading
 from queue import Empty, SimpleQueue
 from typing import Any, Callable, Dict, NamedTuple, Tuple
 
-from mgr_module import CommandResult
-
 Send = Callable[..., None]
 
 
@@ -34,11 +32,10 @@ class MonCommandError(RuntimeError):
     """The mons refused a command or did not answer it in time; the text says which."""
 
 
-class _Result(CommandResult):
-    """Hands the answer on instead of keeping it."""
+class _Result:
+    """In place of ``mgr_module.CommandResult``: hands the answer on instead of keeping it."""
 
     def __init__(self, done: Callable[[Answer], None]) -> None:
-        super().__init__()
         self._done = done
 
     def complete(self, r: int, outb: str, outs: str) -> None:

@@ -1,0 +1,27 @@
+"""What a driver lets others see of its group."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional, Tuple
+
+from .core.model import Map
+
+
+@dataclass(frozen=True)
+class Status:
+    """What others may know of a driver; replaced as a whole after each step.
+
+    ``running``: the first commit was acknowledged and nothing has stopped the driver.  ``waiting_for``: why it is not
+    running yet.  ``stopped``: why it never will again.  ``broken``: it was stopped by an error of its own.
+    """
+
+    committed: Optional[Map] = None
+    running: bool = False
+    waiting_for: str = "it was not looked at yet"
+    stopped: str = ""
+    broken: bool = False
+    pool_gone: bool = False
+    fence_failures: Tuple[str, ...] = ()
+    problems: Tuple[str, ...] = ()
+    bad_beacons: Tuple[str, ...] = ()
