@@ -16,7 +16,7 @@ from nvmeof_ha.core.events import (Beacon, BeaconReceived, Committed, Confirmati
                                    GatewayStored, Outcome, TargetState, Tick)
 from nvmeof_ha.core.machine import begin, step
 from nvmeof_ha.core.model import AnaGroup, Availability, Gateway, Instance, Map, Phase, Subsystem, Version
-from nvmeof_ha.core.soft import State, record_of
+from nvmeof_ha.core.soft import State
 from nvmeof_ha.core.timing import Timing
 
 START_S = 100.0
@@ -50,7 +50,7 @@ def ana_group(number: int, phase: Phase = Phase.UNSERVED, server: Optional[Insta
     fields: Dict[str, Any] = {"since": STORED, "writers": frozenset({server} if server else ())}
     if role is not None:
         fields[role] = server
-    return AnaGroup(number, f"gw{number}", phase, **{**fields, **changes})
+    return AnaGroup(**{"id": number, "owner": f"gw{number}", "phase": phase, **fields, **changes})
 
 
 def stored_map(gateways: Tuple[Gateway, ...], ana_groups: Tuple[AnaGroup, ...], **changes: Any) -> Map:
@@ -67,6 +67,7 @@ class Driven:
         self.asked: List[Action] = []
         self.replies: Dict[int, Reply] = {}
         self.sequence = 0
+        self.ticks = 0
         self.osd_epoch = 70
         self.silent: FrozenSet[str] = frozenset()
         self.instances: Dict[str, Instance] = {g.id: g.instance for g in found.gateways if g.instance}
@@ -120,7 +121,7 @@ class Driven:
         """The latest action of that kind."""
         return next(action for action in reversed(self.asked) if isinstance(action, kind))
 
-    def beacon(self, instance: Instance, **changes: Any) -> Tuple[Action, ...]:
+    def beacon(self, instance: Instance, /, **changes: Any) -> Tuple[Action, ...]:
         """A beacon of a target that is well and obeys the stored map; ``changes`` say otherwise."""
         self.sequence += 1
         committed = self.state.committed
@@ -143,16 +144,11 @@ class Driven:
 
     def wait(self, seconds: float, **changes: Any) -> None:
         """Let time pass in ticks of 0.1 s; every gateway that is not silent beacons twice a second."""
-        for tick in range(round(seconds * 10)):
+        for _ in range(round(seconds * 10)):
             self.now += 0.1
+            self.ticks += 1
             self.do(Tick())
-            if tick % 5 == 4:
+            if self.ticks % 5 == 0:
                 for gateway_id, instance in self.instances.items():
                     if gateway_id not in self.silent:
                         self.beacon(instance, **changes)
-
-    def settle(self, gateway_ids: Tuple[str, ...]) -> None:
-        """Tell the mgr that the mon KV store holds these gateways' records."""
-        for gateway_id in gateway_ids:
-            record = record_of(self.gateway(gateway_id))
-            self.do(GatewayStored(record.id, record.instance, record.addresses))

@@ -74,7 +74,8 @@ def merge_records(state: State) -> State:
     """Add gateways that the mon KV store names and the seats do not: a mgr died between the two.
 
     If the seats know no gateway at all although records name instances, the seats were lost: each of those instances
-    may write to every ANA group, and is suspected.
+    may write to every ANA group.  A recorded instance that the seats do not know is suspected in any case: nobody may
+    ever hear of it again, and until it is over no other instance of its gateway is admitted.
     """
     lost: List[Instance] = []
     seats_lost = not state.map.gateways
@@ -84,13 +85,13 @@ def merge_records(state: State) -> State:
         taken = {g.ana_group_id for g in state.map.gateways}
         number = record.ana_group_id if record.ana_group_id not in taken else smallest_free(taken)
         gateway = replace(record, ana_group_id=number)
-        if record.instance is not None and seats_lost:
+        if record.instance is not None:
             gateway = replace(gateway, availability=Availability.SUSPECT, suspected_at=state.next_version)
             lost.append(record.instance)
         gateway_map = state.map.with_gateway(gateway)
         group = gateway_map.ana_group(number) or AnaGroup(number, record.id)
         state = state.with_map(gateway_map.with_ana_group(replace(group, owner=record.id)))
-    for group in state.map.ana_groups if lost else ():
+    for group in state.map.ana_groups if seats_lost and lost else ():
         state = change(state, group, phase=Phase.FENCING, holder=None, incoming=None,
                        writers=group.writers | frozenset(lost))
     return state.with_soft(records=())

@@ -73,7 +73,7 @@ def step(state: State, event: Event, now: float) -> Step:
 
 def _hold_back(state: State, replies: Tuple[Reply, ...]) -> Tuple[State, Tuple[Reply, ...]]:
     """A command succeeds only once what it changed is stored; an error is told at once."""
-    if state.committed is None or state.map.content() == state.committed.content():
+    if state.committed is not None and state.map.content() == state.committed.content():
         return state, replies
     in_flight = state.in_flight is not None and state.map.content() == state.in_flight.content()
     version = state.in_flight.version if in_flight and state.in_flight else state.next_version

@@ -35,8 +35,10 @@ class _At:
 
     def fail(self, expected: str) -> WireError:
         # a list or an object may be as large and as deeply nested as the sender likes
-        kind = {list: "a list", dict: "an object"}.get(type(self.value))
-        found = kind or json.dumps(self.value)
+        if isinstance(self.value, (list, dict)):
+            found = "a list" if isinstance(self.value, list) else "an object"
+        else:
+            found = json.dumps(self.value)
         return WireError(f"{self.path}: expected {expected}, found {found[:60]}")
 
     def __getitem__(self, key: str) -> "_At":
