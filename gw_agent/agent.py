@@ -95,14 +95,15 @@ class Agent:
 
     # -- beacons ----------------------------------------------------------------------------------------------
 
-    def _beacon(self) -> Optional[Tuple[Beacon, Tuple[Subsystem, ...]]]:
+    def _beacon(self) -> Optional[Tuple[Beacon, Optional[Tuple[Subsystem, ...]]]]:
+        """Until the target was read, nothing is said of its subsystems: the mgr goes on with what it knows."""
         status, run = self._warden.status, self._run
         if status.instance is None and not status.reaped:
             return None
         beacon = Beacon(gateway=self._settings.gateway.name, instance=status.instance, sequence=0,
-                        leaving=status.leaving, reaped=status.reaped, digest=digest(()))
+                        leaving=status.leaving, reaped=status.reaped)
         if run is None or run.instance != status.instance or run.plan is None or run.contexts is None:
-            return beacon, ()
+            return beacon, None
         return Beacon(gateway=beacon.gateway, instance=beacon.instance, sequence=0, version=run.plan.version,
                       target=run.state, leaving=beacon.leaving, addresses=run.contexts.addresses,
                       confirmations=run.plan.confirmations, reaped=beacon.reaped, digest=digest(run.subsystems),

@@ -27,13 +27,16 @@ NOTIFY_TIMEOUT_MS = 2000
 SILENCE_WORTH_A_WORD_S = 5.0
 REFUSALS_KEPT = 32
 
+SubsystemList = Optional[Tuple[Subsystem, ...]]
+
 
 class Beacons:
     """Call `run` once; `soon` from anywhere in the loop."""
 
-    def __init__(self, ioctx: "rados.Ioctx", build: Callable[[], Optional[Tuple[Beacon, Tuple[Subsystem, ...]]]],
+    def __init__(self, ioctx: "rados.Ioctx", build: Callable[[], Optional[Tuple[Beacon, SubsystemList]]],
                  seat_names: Callable[[], Tuple[str, ...]], acked: Callable[[Beacon, wire.Ack], None]) -> None:
-        """`build`: the beacon without sequence and subsystem list, and that list; None: nothing to say yet."""
+        """`build`: the beacon without sequence and subsystem list, and that list (None: not known yet); None instead of
+        both: nothing to say yet."""
         self._ioctx = ioctx
         self._build = build
         self._seat_names = seat_names
@@ -72,9 +75,10 @@ class Beacons:
             return
         beacon, subsystems = built
         self._sequence = max(self._sequence + 1, int(boottime_s() * 1e6))
-        full = self._full_wanted or beacon.digest != self._digest_sent
-        beacon = replace(beacon, sequence=self._sequence, subsystems=subsystems if full else None)
-        self._digest_sent, self._full_wanted = beacon.digest, False
+        beacon = replace(beacon, sequence=self._sequence)
+        if subsystems is not None and (self._full_wanted or beacon.digest != self._digest_sent):
+            beacon = replace(beacon, subsystems=subsystems)
+            self._digest_sent, self._full_wanted = beacon.digest, False
         text = wire.encode_beacon(beacon).decode()
         for name in names if everywhere else (self._next_seat(names),):
             self._notify(name, beacon, text)
