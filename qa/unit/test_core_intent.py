@@ -216,11 +216,16 @@ def test_lost_seats_without_any_recorded_instance_fence_nothing():
 
 
 def test_a_recorded_instance_that_the_seats_do_not_know_is_over_after_w_and_disturbs_nobody():
-    mgr = Driven(both_serve(), (record(GW3, deleting=True),))
+    mgr = Driven(both_serve(), (record(GW3),))
     assert mgr.gateway("gw3").availability is Availability.SUSPECT
     mgr.wait(W + 0.3)
     assert mgr.gateway("gw3").instance is None
     assert [mgr.group(n).phase for n in (1, 2)] == [Phase.ACTIVE] * 2
+
+
+def test_a_record_that_outlived_its_gateways_removal_leads_to_another_removal():
+    mgr = Driven(both_serve(), (record(GW3, deleting=True),))
+    assert mgr.map.gateway("gw3") is None and mgr.last(ForgetGateway) == ForgetGateway("gw3")
 
 
 # ---- records ------------------------------------------------------------------------------------------------------
