@@ -18,6 +18,13 @@ PROGRAMS = ('ceph', 'rbd', 'ceph-mon', 'ceph-mgr', 'ceph-osd', 'ceph-authtool', 
 MGR_MODULES = Path('/usr/share/ceph/mgr')
 CLASS_DIRECTORIES = ('/usr/lib/*/rados-classes', '/usr/lib64/rados-classes', '/usr/lib/rados-classes')
 
+# Each ceph-mgr loads every module that it finds, enabled or not, whenever it starts or is replaced. These are
+# needed by no other and off by default; without them that takes 1.7 s of processor time instead of 2.8.
+SKIPPED_MODULES = frozenset((
+    'alerts', 'cephadm', 'dashboard', 'diskprediction_local', 'influx', 'insights', 'k8sevents', 'localpool',
+    'mirroring', 'osd_perf_query', 'osd_support', 'restful', 'rook', 'selftest', 'snap_schedule', 'stats',
+    'telegraf', 'test_orchestrator', 'zabbix'))
+
 BCRYPT_STUB = '''"""Stands in for bcrypt, whose compiled module refuses to load in a sub-interpreter."""
 
 
@@ -79,14 +86,15 @@ class CephInstall:
 
 
 def make_mgr_module_farm(farm: Path, own_modules: Path) -> List[str]:
-    """Fill `farm` with links to all of Ceph's mgr modules and to every module under `own_modules`.
+    """Fill `farm` with links to Ceph's mgr modules and to every module under `own_modules`.
 
     `mgr_module_path` takes one directory only and replaces the packaged one, so it must hold both.
     Returns the names of the own modules; a directory is one when it has a `module.py`.
     """
     farm.mkdir(parents=True)
     for entry in MGR_MODULES.iterdir():
-        (farm / entry.name).symlink_to(entry)
+        if entry.name not in SKIPPED_MODULES:
+            (farm / entry.name).symlink_to(entry)
     own = sorted(path.parent for path in own_modules.glob('*/module.py'))
     for directory in own:
         link = farm / directory.name

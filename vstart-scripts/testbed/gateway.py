@@ -23,7 +23,6 @@ STAND_IN_TARGET = REPOSITORY / 'qa/target_sim/nvmf_tgt'
 GROUP = 'g1'
 # The warden first: it must not restart what is killed after it.
 PROCESSES = ('warden', 'agent', 'target')
-CAPS = {'mon': 'profile rbd', 'osd': f'profile rbd pool={POOL}', 'mgr': f'profile rbd pool={POOL}'}
 FIRST_RELEASE_WITH_NVME_GW_IN_THE_MON = 20
 
 SETTINGS = """\
@@ -86,10 +85,14 @@ class Gateway:
 
     def create(self) -> None:
         """Register the gateway with the module, and write its user's keyring and its settings."""
+        # Here only: whoever just stops a cluster may run without the gateway's package.
+        from gw_agent.ceph_client import CAPS
+
         self.directory.mkdir(parents=True)
         self.run_directory.mkdir(mode=0o700, exist_ok=True)
         self.api_port, self.listener_port = free_ports(2, self.address)
-        keyring = self.cluster.create_user(f'nvmeof.{self.name}', CAPS)
+        keyring = self.cluster.create_user(f'nvmeof.{self.name}', {
+            service: cap.format(pool=POOL) for service, cap in CAPS.items()})
         self.settings.write_text(SETTINGS.format(
             name=self.name, group=self.group, address=self.address, api_port=self.api_port,
             run_directory=self.run_directory, pool=POOL, conf=self.cluster.conf, keyring=keyring,
@@ -124,8 +127,9 @@ class Gateway:
 
     def pids(self) -> Dict[str, int]:
         """Pid by process kind, of those that run; of several targets the newest."""
-        return {kind: max(found, key=lambda process: process.start_ticks).pid
-                for kind, found in self.processes().items()}
+        processes = self.processes()
+        return {kind: max(processes[kind], key=lambda process: process.start_ticks).pid
+                for kind in PROCESSES if kind in processes}
 
     def processes(self) -> Dict[str, List[ProcessIdentity]]:
         """The running processes of this gateway by kind, as seen in /proc, so orphans are among them."""

@@ -71,16 +71,18 @@ def _start(cluster: Cluster, count: int) -> None:
     def say(line: str) -> None:
         print(f'[{time.monotonic() - started:5.1f} s] {line}', flush=True)
 
-    gateways = [Gateway(cluster, f'gw{number}', f'127.0.0.{number + 1}') for number in range(1, count + 1)]
+    gateways: List[Gateway] = []   # those that exist: a directory in use has some of the same names
     try:
         cluster.start(say)
         (cluster.directory / MARK).touch()
         if count:
             say(f'enabling mgr module {MODULE}')
             cluster.enable_module(MODULE)
-        for gateway in gateways:
+        for number in range(1, count + 1):
+            gateway = Gateway(cluster, f'gw{number}', f'127.0.0.{number + 1}')
             say(f'starting gateway {gateway.name} at {gateway.address}')
             gateway.create()
+            gateways.append(gateway)
             gateway.start()
         for gateway in gateways:
             gateway.wait_available()
