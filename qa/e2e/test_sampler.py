@@ -113,7 +113,7 @@ def test_it_sees_who_is_optimized_and_tells_each_change_once(sampler: Sampler, t
 def test_a_frozen_target_has_no_samples_and_does_not_hold_up_the_other(sampler: Sampler, told: Told,
                                                                        targets: Dict[str, SmallTarget]) -> None:
     targets['gw1'].thawed.clear()
-    wait_until(told.has("gw1's target does not answer"), 30, 'the silence to be told')
+    wait_until(told.has("gw1's target is there and does not answer"), 30, 'the silence to be told')
     from_s = time.monotonic()
     wait_until(lambda: len(sampler.history.between(from_s)) >= 10, 30, 'ten samples')
     assert all(set(sample.readings) == {'gw2'} for sample in sampler.history.between(from_s))
@@ -124,7 +124,7 @@ def test_a_frozen_target_has_no_samples_and_does_not_hold_up_the_other(sampler: 
 def test_the_late_answer_of_a_thawed_target_is_not_taken_for_a_new_one(sampler: Sampler, told: Told,
                                                                        targets: Dict[str, SmallTarget]) -> None:
     targets['gw1'].thawed.clear()
-    wait_until(told.has("gw1's target does not answer"), 30, 'the silence to be told')
+    wait_until(told.has("gw1's target is there and does not answer"), 30, 'the silence to be told')
     targets['gw1'].state = 'inaccessible'
     from_s = time.monotonic()
     targets['gw1'].thawed.set()

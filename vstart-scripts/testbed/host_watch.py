@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Dict, List, Mapping, Sequence, Tuple
 
-from guest import LinuxHost, Path
+from guest import GuestError, LinuxHost
 
 from .daemon import ProcessIdentity
 from .gateway import Gateway
@@ -14,7 +14,7 @@ from .sampler import Tell
 
 PROCESS_PERIOD_S = 0.05
 NEW_PROCESS_PERIOD_S = 0.4
-PATH_PERIOD_S = 0.4
+PATH_PERIOD_S = 0.25
 
 
 class ProcessWatch(Observer):
@@ -47,7 +47,11 @@ class ProcessWatch(Observer):
 
 
 class PathWatch(Observer):
-    """Tells what the host's kernel thinks of its paths. `latest` is what it said last."""
+    """Tells what the host's kernel thinks of its paths: one to each gateway, for each ANA group.
+
+    `latest` has the ANA states by (gateway, ANA group), and the connections' states by (gateway, 0). One namespace
+    stands for its ANA group. Reads single files: to start a process costs the host a multiple of that.
+    """
 
     def __init__(self, host: LinuxHost, nqn: str, gateway_of: Mapping[str, str],
                  ana_group_of: Mapping[int, int], tell: Tell) -> None:
@@ -58,35 +62,44 @@ class PathWatch(Observer):
         self._gateway_of = gateway_of
         self._ana_group_of = ana_group_of
         self._tell = tell
+        self._files: Dict[Tuple[str, int], str] = {}   # in the guest's sysfs
         self._told: Dict[Tuple[str, int], str] = {}
-        self.latest: Sequence[Path] = ()
+        self.latest: Dict[Tuple[str, int], str] = {}
 
     def look(self) -> None:
-        self.latest = self._host.paths(self._nqn)
+        try:
+            self._files = self._files or self._find_files()
+            found = {key: self._host.guest.read_file(path).strip() for key, path in self._files.items()}
+        except GuestError:
+            # A controller or a path has gone. Whether the guest has is looked at elsewhere.
+            self._files = {}
+            return
+        self.latest = self._meant(found)
         now_s = time.monotonic()
-        for key, state in summary(self.latest, self._ana_group_of).items():
-            if self._told.get(key) != state:
-                self._told[key] = state
-                address, group = key
-                what = f'is {state} for ANA group {group}' if group else f'is {state}'
-                self._tell(f'host: path to {self._gateway_of.get(address, address)} {what}', now_s)
+        for (gateway, group), state in self.latest.items():
+            if self._told.get((gateway, group)) != state:
+                self._told[gateway, group] = state
+                self._tell(f'host: path to {gateway} is {state}' + (f' for ANA group {group}' if group else ''), now_s)
 
+    def _find_files(self) -> Dict[Tuple[str, int], str]:
+        files: Dict[Tuple[str, int], str] = {}
+        for path in self._host.paths(self._nqn):
+            gateway = self._gateway_of[path.address]
+            files[gateway, 0] = f'/sys/class/nvme/{path.controller}/state'
+            if path.nsid in self._ana_group_of:
+                files.setdefault((gateway, self._ana_group_of[path.nsid]),
+                                 f'/sys/class/nvme/{path.controller}/{path.name}/ana_state')
+        return files
 
-def summary(paths: Sequence[Path], ana_group_of: Mapping[int, int]) -> Dict[Tuple[str, int], str]:
-    """By (address, ANA group) its ANA state, and by (address, 0) the connection's; where namespaces or
-    connections differ, all states there are. A connection that is not live has no ANA state that means anything."""
-    found: Dict[Tuple[str, int], set] = {}
-    for path in paths:
-        found.setdefault((path.address, 0), set()).add(path.state)
-        if path.state == 'live' and path.nsid in ana_group_of:
-            found.setdefault((path.address, ana_group_of[path.nsid]), set()).add(path.ana_state)
-    return {key: '/'.join(sorted(states)) for key, states in found.items()}
+    @staticmethod
+    def _meant(found: Dict[Tuple[str, int], str]) -> Dict[Tuple[str, int], str]:
+        """Without the ANA states of a connection that is not live: those are from before."""
+        return {(gateway, group): state for (gateway, group), state in found.items()
+                if not group or found[gateway, 0] == 'live'}
 
-
-def all_live(paths: Sequence[Path], nsids: Sequence[int], count: int) -> bool:
-    """Each namespace has `count` live paths, exactly one of them optimized."""
-    for nsid in nsids:
-        own = [path.ana_state for path in paths if path.nsid == nsid and path.state == 'live']
-        if len(own) != count or own.count('optimized') != 1:
-            return False
-    return True
+    def in_order(self, owners: Mapping[int, str]) -> bool:
+        """A live path to each gateway, optimized at the owner of an ANA group (given by group) and nowhere else."""
+        gateways = set(self._gateway_of.values())
+        return (all(self.latest.get((gateway, 0)) == 'live' for gateway in gateways)
+                and all((self.latest.get((gateway, group)) == 'optimized') == (gateway == owner)
+                        for gateway in gateways for group, owner in owners.items()))

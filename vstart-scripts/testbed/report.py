@@ -35,7 +35,7 @@ def figures(outcomes: Sequence[Outcome]) -> str:
         if measured:
             spread = f' (worst of {len(measured)}: {max(measured):.2f})' if len(measured) > 1 else ''
             rows.append((text, f'{statistics.median(measured):.2f} s{spread}', f'at most {most:g} s'))
-    return _aligned(rows)
+    return _aligned(rows) if len(rows) > 1 else 'No speed is promised for what was played.'
 
 
 def footprint(gateway: Gateway, since_s: float) -> str:

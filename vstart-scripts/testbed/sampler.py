@@ -153,7 +153,7 @@ class Sampler(Observer):
         for gateway, told in self._told.items():
             reading = sample.readings.get(gateway)
             if reading is None:
-                self._tell_silence(gateway, sample.at_s)
+                self._tell_silence(gateway, told, sample.at_s)
                 continue
             self._silent_since.pop(gateway, None)
             for group, state in reading.states.items():
@@ -164,9 +164,13 @@ class Sampler(Observer):
             self._tell(f'OVERLAP: {" and ".join(sorted(sample.optimized(group)))} are optimized for ANA group {group}',
                        sample.at_s)
 
-    def _tell_silence(self, gateway: str, at_s: float) -> None:
-        """A busy machine makes single answers late, so only a longer silence is news."""
-        since_s = self._silent_since.setdefault(gateway, at_s)
-        if self._told[gateway] and at_s - since_s > 2 * ANSWER_S:
-            self._told[gateway].clear()
-            self._tell(f"{gateway}'s target does not answer JSON-RPC", since_s)
+    def _tell_silence(self, gateway: str, told: Dict[int, str], at_s: float) -> None:
+        """Of a target that is there and does not answer. A busy machine makes single answers late, so only a longer
+        silence is news."""
+        if not self._questions[gateway].waiting:
+            told.clear()   # it is gone; the next one begins anew
+            return
+        silent_s = at_s - self._silent_since.setdefault(gateway, at_s)
+        if told and silent_s > 2 * ANSWER_S:
+            told.clear()
+            self._tell(f"{gateway}'s target is there and does not answer JSON-RPC", at_s)

@@ -16,7 +16,7 @@ from guest import Guest, GuestError, Image, LinuxHost, Writer
 
 from .cluster import Cluster
 from .gateway import GROUP, Gateway
-from .host_watch import PathWatch, ProcessWatch, all_live
+from .host_watch import PathWatch, ProcessWatch
 from .map_watch import MapWatch, settled
 from .nvmeof_setup import GatewayApi
 from .observer import Observer
@@ -115,7 +115,8 @@ class Stage:
         self.host.wait_for_paths(NQN, len(self.gateways), tuple(ANA_GROUP_OF))
         self._say('starting a stamped writer on each namespace')
         for nsid in ANA_GROUP_OF:
-            self.writers[nsid] = self.host.start_writer(NQN, nsid, slots_mib=SLOTS_MIB, depth=DEPTH, interval_us=INTERVAL_US)
+            self.writers[nsid] = self.host.start_writer(NQN, nsid, slots_mib=SLOTS_MIB, depth=DEPTH,
+                                                        interval_us=INTERVAL_US)
 
     def _connect(self, gateway: Gateway) -> bool:
         self.host.connect(gateway.address, gateway.listener_port, NQN, reconnect_delay_s=RECONNECT_DELAY_S)
@@ -144,8 +145,8 @@ class Stage:
                   'the map to have every ANA group ACTIVE at its owner')
         self.wait(lambda: all(self.sampler.history.holder(group) == owner for group, owner in OWNERS.items()),
                   SETTLE_S, "every ANA group's owner to be optimized, and no other")
-        self.wait(lambda: all_live(self.path_watch.latest, tuple(ANA_GROUP_OF), len(self.gateways)), SETTLE_S,
-                  'the host to have a live path to each gateway')
+        self.wait(lambda: self.path_watch.in_order(OWNERS), SETTLE_S,
+                  'the host to have a live path to each gateway, with the ANA states of the targets')
         self.wait_writing()
 
     def wait_writing(self) -> None:
