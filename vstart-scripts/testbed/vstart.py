@@ -20,6 +20,7 @@ from .waiting import WaitTimeout
 
 MODULE = 'nvmeof_ha'
 MOST_GATEWAYS = 32   # of one group, by the controller-id ranges
+EXAMPLE_NQN = 'nqn.2016-06.io.spdk:example'
 MARK = 'started-by-vstart'   # a file in the directory of what vstop.sh may take as its own
 
 
@@ -102,10 +103,17 @@ def _print_what_to_try(cluster: Cluster) -> None:
     _print_gateways(gateways)
     print(f'\nTo use it:\n  export CEPH_CONF={cluster.conf}\n\nWhat to try next:\n  ceph -s')
     if gateways:
-        print(f'  ceph {nvme_gw_prefix(cluster)} show {POOL} {GROUP}')
-        target = gateways[0].pids().get('target')
+        first = gateways[0]
+        cli = (f'{REPOSITORY}/.venv/bin/nvmeof-gw-cli --server-address {first.address} '
+               f'--server-port {first.api_port}')
+        print(f'  ceph {nvme_gw_prefix(cluster)} show {POOL} {GROUP}\n'
+              f'  {cli} gw info\n'
+              f'  {cli} subsystem add -n {EXAMPLE_NQN} --no-group-append\n'
+              f'  {cli} namespace add -n {EXAMPLE_NQN} -i image1 -c --size 64MB\n'
+              f'  {cli} listener add -n {EXAMPLE_NQN} -t {first.name} -a {first.address} -s {first.listener_port}')
+        target = first.pids().get('target')
         if target:
-            print(f'  kill -9 {target}     # {gateways[0].name} loses its target: look at `show` again')
+            print(f'  kill -9 {target}     # {first.name} loses its target: look at `show` again')
     print(f'  {REPOSITORY}/vstart-scripts/vstop.sh --dir {cluster.directory}')
 
 
