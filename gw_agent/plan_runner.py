@@ -72,9 +72,11 @@ class PlanRunner:
                 task.cancel()
 
     def _presume_tried(self) -> None:
-        """An earlier agent may have made optimized what is to be promoted now."""
+        """An earlier agent may have made optimized what is to be promoted now, or may have declined it."""
         for group in self._promotions():
             self._tried.add((group.id, group.since))
+        waiting = gateway.declined_at_attach(self._warden.view, self._instance, self._ana.states)
+        self._decline(frozenset(waiting), "an earlier agent may have declined it")
 
     def _patience_s(self) -> Optional[float]:
         """Until the lease ends, and no longer than a retry."""
