@@ -132,6 +132,15 @@ def test_a_read_without_a_quorum_leaves_what_was_permitted_before():
     assert merge(standing, judge([drained(NEW)] * 2)).version == NEW
 
 
+def test_a_restriction_of_a_newer_seat_is_not_undone_by_a_read_that_misses_that_seat():
+    agreed = merge(NOTHING_SEEN, judge([held_by_gw1(OLD)] * 3))
+    restricted = merge(agreed, judge([drained(NEW), held_by_gw1(OLD), held_by_gw1(OLD)]))
+    late = merge(restricted, judge([None, held_by_gw1(OLD), held_by_gw1(OLD)], restricted.version))
+    assert not restricted.may_keep(GW1, 1) and not late.may_keep(GW1, 1)
+    newest = Version(NEW.ballot, NEW.epoch + 1)
+    assert merge(late, judge([None] + [held_by_gw1(newest)] * 2, late.version)).may_keep(GW1, 1)
+
+
 def test_nothing_seen_permits_nothing():
     assert not NOTHING_SEEN.may_keep(GW1, 1) and NOTHING_SEEN.version == NO_VERSION
     assert not NOTHING_SEEN.suspected(GW1) and not NOTHING_SEEN.over(GW1)

@@ -152,8 +152,16 @@ def judge(answers: Sequence[Optional[Map]], floor: Version = NO_VERSION) -> View
 
 
 def merge(standing: View, fresh: View) -> View:
-    """What holds after a further read: a read that two seats did not answer alike ends nothing (the lease does)."""
-    return View(fresh.permits or standing.permits, fresh.restricts or standing.restricts,
+    """What holds after a further read: a read that two seats did not answer alike ends nothing (the lease does).
+
+    A map newer than the agreed one was acted on when it restricted, so it goes on restricting while the seat that
+    showed it is late or silent; otherwise a read that two older seats answer first would undo it.
+    """
+    permits = fresh.permits or standing.permits
+    agreed = NO_VERSION if permits is None else permits.version
+    answered = {m.version for m in fresh.restricts}
+    newer = {m.version: m for m in standing.restricts if m.version > agreed and m.version not in answered}
+    return View(permits, fresh.restricts + tuple(newer.values()) or standing.restricts,
                 max(standing.version, fresh.version))
 
 
