@@ -33,7 +33,7 @@ from .fencer import Fencer
 from .kv_records import CREATED, GroupKey, GroupRecord, KvWriter, RecordError, Records, encode_group, encode_map_copy
 from .mon import MonCommands
 from .options import Options
-from .rados_ops import Operations, describe
+from .rados_ops import Operations
 from .seats import Seats
 from .status import Status
 from .takeover import NotActive, NotNow, TakeOver

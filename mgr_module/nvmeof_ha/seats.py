@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import errno
 import time
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, List, Optional, Sequence
 
 from rados import LIBRADOS_CMPXATTR_OP_LT, LIBRADOS_CREATE_EXCLUSIVE
 

@@ -10,7 +10,8 @@ import json
 import secrets
 import threading
 import time
-from typing import Callable, Dict, FrozenSet, List, Optional, Tuple
+from contextlib import contextmanager
+from typing import Callable, Dict, FrozenSet, Iterator, List, Optional, Tuple
 
 import rados
 
@@ -189,3 +190,22 @@ def show(cluster: Cluster, group: str, pool: str = 'rbd') -> dict:
 def words(shown: dict, gateway_id: str) -> str:
     """The "ana states" of one gateway in the output of `show`."""
     return next(g['ana states'] for g in shown['Created Gateways:'] if g['gw-id'] == gateway_id)
+
+
+@contextmanager
+def module_options(cluster: Cluster, **options: str) -> Iterator[Callable[[str, str], None]]:
+    """Module options set for a while; yields a function that sets one of them.
+
+    A mgr does not notice `ceph config rm` of a module option before it restarts (seen on 16.2.15), so the former
+    values are set instead.
+    """
+    def option(name: str) -> str:
+        return f'mgr/nvmeof_ha/{name}'
+    former = {name: cluster.ceph('config', 'get', 'mgr', option(name)).strip() for name in options}
+    try:
+        for name, value in options.items():
+            cluster.ceph('config', 'set', 'mgr', option(name), value)
+        yield lambda name, value: cluster.ceph('config', 'set', 'mgr', option(name), value) and None
+    finally:
+        for name, value in former.items():
+            cluster.ceph('config', 'set', 'mgr', option(name), value)
