@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Callable, Optional
 
 from . import identify, log_pages
 from .events import ENABLE_ANA, ENABLE_DISCOVERY, ENABLE_NAMESPACE, Events
@@ -50,6 +50,7 @@ class Controller:
         self.features = Features(self)
         self._last_keep_alive = 0.0
         self._keep_alive_timer: Optional[asyncio.TimerHandle] = None
+        self._quiescing: Optional[asyncio.Task] = None
         self.start_keep_alive(self.kato_ms)
 
     @property
@@ -93,9 +94,9 @@ class Controller:
         self.admin_connection.close()
 
     def disconnect_io_queues(self) -> None:
+        """A queue leaves the controller when its connection is closed."""
         for connection in self.io_queues.values():
             connection.close()
-        self.io_queues = {}
 
     def end(self) -> None:
         """The admin connection is gone."""
@@ -132,12 +133,26 @@ class Controller:
             if value & CC_ENABLE:
                 self._csts |= CSTS_READY
             else:
-                self.disconnect_io_queues()
-                self._cc = self._csts = 0
+                self._quiesce(self._reset)
         if changed & CC_SHUTDOWN and value & CC_SHUTDOWN:
-            self.disconnect_io_queues()
             self._stop_keep_alive()
-            self._csts |= CSTS_SHUTDOWN_COMPLETE
+            self._quiesce(self._shut_down)
+
+    def _quiesce(self, then: Callable[[], None]) -> None:
+        """CSTS shows a reset or shutdown as done when the I/O queues are gone, which takes as long as their I/O."""
+        async def wait() -> None:
+            for connection in list(self.io_queues.values()):
+                await connection.wait_closed()
+            then()
+
+        self.disconnect_io_queues()
+        self._quiescing = asyncio.get_running_loop().create_task(wait())
+
+    def _reset(self) -> None:
+        self._cc = self._csts = 0
+
+    def _shut_down(self) -> None:
+        self._csts |= CSTS_SHUTDOWN_COMPLETE
 
     # admin commands
 

@@ -32,7 +32,7 @@ class IoQueue:
         if namespace is None or not namespace.is_visible(controller.hostnqn):
             self._finish(command, INVALID_NAMESPACE | DNR)
         elif namespace.paused:
-            controller.subsystem.hold(lambda: self.execute(command))
+            controller.subsystem.hold(self.execute, command)
         elif not controller.is_enabled:
             self._finish(command, COMMAND_SEQUENCE_ERROR)
         elif controller.ana_state(namespace.anagrpid) == INACCESSIBLE:
@@ -40,13 +40,15 @@ class IoQueue:
         else:
             command.namespace = namespace
             namespace.in_flight += 1
+            command.connection.io_started()
             self._start(command, namespace.bdev)
 
     def _finish(self, command: Command, status: int, data: bytes = b"") -> None:
         IoQueue.completed += 1
+        command.complete(status, data=data)
         if command.namespace is not None:
             command.namespace.io_done()
-        command.complete(status, data=data)
+            command.connection.io_done()
 
     def _start(self, command: Command, bdev: Bdev) -> None:
         opcode = command.opcode

@@ -27,7 +27,10 @@ class ProtocolError(Exception):
 
 
 class Connection(asyncio.Protocol):
-    """`queue` and `queue_size` are set by a successful Fabrics connect."""
+    """`queue` and `queue_size` are set by a successful Fabrics connect.
+
+    A connection that the target closes while I/O of it is in flight stays open, deaf and mute, until that I/O is done: its host notices nothing before.
+    """
 
     def __init__(self, address: Address, dispatch: Callable[[Command], None], on_open: Callable[[Connection], None],
                  on_lost: Callable[[Connection], None]) -> None:
@@ -39,6 +42,9 @@ class Connection(asyncio.Protocol):
         self._on_lost = on_lost
         self._transport: Optional[asyncio.Transport] = None
         self._initialized = False
+        self._closing = False
+        self._in_flight = 0
+        self._lost: Optional[asyncio.Future] = None
         self._data_offset = DATA_HEADER_SIZE
         self._padding = b""
         self._pending = bytearray()
@@ -55,9 +61,14 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         self._transport = None
+        self._closing = True
+        if self._lost is not None:
+            self._lost.set_result(None)
         self._on_lost(self)
 
     def data_received(self, data: bytes) -> None:
+        if self._closing:
+            return
         if self._pending:
             self._pending += data
             if len(self._pending) < self._needed:
@@ -78,7 +89,7 @@ class Connection(asyncio.Protocol):
         """Handles the whole PDUs at the start of `data` and returns how long they were."""
         position, available = 0, len(data)
         self._needed = PDU_HEADER_SIZE
-        while available - position >= PDU_HEADER_SIZE and self._transport is not None:
+        while available - position >= PDU_HEADER_SIZE and not self._closing:
             kind, flags, header_size, data_offset, size = PDU_HEADER.unpack_from(data, position)
             if not PDU_HEADER_SIZE <= size <= MAX_PDU_SIZE:
                 raise ProtocolError(TERM_INVALID_HEADER, 4, f"PDU of {size} bytes")
@@ -162,7 +173,7 @@ class Connection(asyncio.Protocol):
 
     def complete(self, command: Command, status: int, dw0: int, dw1: int, data: bytes) -> None:
         """Read data that needs no further word from the controller carries the success flag instead of a response."""
-        if self._transport is None:
+        if self._closing:
             return
         self._sq_head = (self._sq_head + 1) % self.queue_size
         if data and status == SUCCESS:
@@ -178,17 +189,35 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(data)
 
+    def io_started(self) -> None:
+        self._in_flight += 1
+
+    def io_done(self) -> None:
+        """Called when the command has been completed."""
+        self._in_flight -= 1
+        if self._closing:
+            self.close()
+
     def _terminate(self, error: ProtocolError) -> None:
         self._send(TERM_REQUEST.pack(C2H_TERM_REQ, 0, 24, 0, 24, error.status, error.offset))
         self.close()
 
     def close(self) -> None:
+        self._closing = True
+        if self._transport is not None and self._in_flight == 0:
+            if self._transport.get_write_buffer_size():
+                self._transport.abort()
+            else:
+                self._transport.close()
+
+    async def wait_closed(self) -> None:
         if self._transport is not None:
-            self._transport.close()
+            self._lost = self._lost or asyncio.get_running_loop().create_future()
+            await self._lost
 
     @property
     def is_open(self) -> bool:
-        return self._transport is not None and not self._transport.is_closing()
+        return not self._closing
 
     @property
     def peer(self) -> tuple[str, int]:

@@ -52,7 +52,7 @@ async def nvmf_subsystem_remove_listener(app: App, params: Any) -> bool:
         raise invalid_params()
     async with subsystem.state_change():
         try:
-            app.target.remove_listener(subsystem, address)
+            await app.target.remove_listener(subsystem, address)
         except InvalidChange as error:
             raise invalid_params() from error
     return True

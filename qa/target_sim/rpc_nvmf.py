@@ -190,9 +190,7 @@ async def nvmf_subsystem_remove_host(app: App, params: Any) -> bool:
     if asked["host"] not in subsystem.hosts:
         raise RpcError(INTERNAL_ERROR, "Internal error")
     subsystem.hosts.remove(asked["host"])
-    for controller in list(subsystem.controllers.values()):
-        if controller.hostnqn == asked["host"]:
-            controller.disconnect()
+    await subsystem.disconnect([controller for controller in subsystem.controllers.values() if controller.hostnqn == asked["host"]])
     app.target.discovery_changed()
     return True
 

@@ -16,6 +16,7 @@ from .bdev import Bdev
 
 if TYPE_CHECKING:
     from .controller import Controller
+    from .nvme_format import Command
 
 DISCOVERY_NQN = "nqn.2014-08.org.nvmexpress.discovery"
 OPTIMIZED, NON_OPTIMIZED, INACCESSIBLE = 1, 2, 3
@@ -114,15 +115,15 @@ class Subsystem:
         self.gone = False
         self._next_cntlid = min_cntlid
         self._turn = asyncio.Lock()
-        self._held: list[Callable[[], None]] = []
+        self._held: list[tuple[Callable[[Command], None], Command]] = []
 
     @property
     def is_discovery(self) -> bool:
         return self.nqn == DISCOVERY_NQN
 
-    def hold(self, action: Callable[[], None]) -> None:
-        """Runs `action` when the state change under way is over."""
-        self._held.append(action)
+    def hold(self, execute: Callable[[Command], None], command: Command) -> None:
+        """Executes the command when the state change under way is over, unless its connection has gone by then: its host may have sent it again elsewhere."""
+        self._held.append((execute, command))
 
     @contextlib.asynccontextmanager
     async def state_change(self, nsid: int = 0) -> AsyncIterator[None]:
@@ -143,18 +144,26 @@ class Subsystem:
                     namespace.paused = False
                 self.paused = False
                 held, self._held = self._held, []
-                for action in held:
-                    action()
+                for execute, command in held:
+                    if command.connection.is_open:
+                        execute(command)
         await asyncio.sleep(0)
 
     async def stop(self) -> None:
         """Disconnects every host and waits until no I/O of theirs is left. The subsystem cannot be used afterwards."""
         async with self.state_change():
             self.gone = True
-            for controller in list(self.controllers.values()):
-                controller.disconnect()
+            await self.disconnect(list(self.controllers.values()))
             for namespace in self.namespaces.values():
                 await namespace.wait_idle()
+
+    async def disconnect(self, controllers: list[Controller]) -> None:
+        """Closes their connections and waits until the last one is closed."""
+        connections = [connection for controller in controllers for connection in controller.connections().values()]
+        for controller in controllers:
+            controller.disconnect()
+        for connection in connections:
+            await connection.wait_closed()
 
     def find_listener(self, address: Address) -> Optional[Listener]:
         return next((listener for listener in self.listeners if listener.address == address), None)

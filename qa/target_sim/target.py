@@ -102,15 +102,13 @@ class NvmfTarget:
         subsystem.add_listener(Listener(address, subsystem.max_namespaces, ana_state, secure_channel))
         self.discovery_changed()
 
-    def remove_listener(self, subsystem: Subsystem, address: Address) -> None:
+    async def remove_listener(self, subsystem: Subsystem, address: Address) -> None:
         """Disconnects the subsystem's controllers there. Raises InvalidChange."""
         listener = subsystem.find_listener(address)
         if listener is None:
             raise InvalidChange
         subsystem.listeners.remove(listener)
-        for controller in list(subsystem.controllers.values()):
-            if controller.listener is listener:
-                controller.disconnect()
+        await subsystem.disconnect([controller for controller in subsystem.controllers.values() if controller.listener is listener])
         self._leave_portal(address)
         self.discovery_changed()
 
@@ -139,7 +137,7 @@ class NvmfTarget:
             return
         subsystem = queue.subsystem if queue is not None else self._connecting_to(command)
         if subsystem is not None and subsystem.paused:
-            subsystem.hold(lambda: self.dispatch(command))
+            subsystem.hold(self.dispatch, command)
         elif command.opcode == FABRICS:
             self._fabrics(command, queue)
         elif queue is not None:
