@@ -80,6 +80,26 @@ def test_setting_the_group_a_namespace_has_drains_it_and_holds_its_new_io(target
     client.close()
 
 
+def test_a_held_write_of_a_connection_that_has_gone_is_never_done(target: TargetProcess, export_rbd: Export, hung_ceph: HungCeph) -> None:
+    """Its host may have sent it again through another target, and newer data after it."""
+    exported = export_rbd()
+    client = target.client()
+    with Host(exported.port, exported.nqn) as host:
+        assert host.write(1, 0, DATA).status == 0
+        hung_ceph.begin()
+        host.submit_write(1, 8, DATA)
+        waiting, = client.send_many([drain(exported)])
+        target.rpc("rpc_get_methods", current=True)
+        held = host.submit_write(1, 16, DATA)
+        assert not host.io[0].is_done(held, QUIET_S)
+    hung_ceph.end()
+    assert client.answer(waiting)["result"] is True
+    with Host(exported.port, exported.nqn) as host:
+        assert host.read(1, 8, 8).data == DATA
+        assert host.read(1, 16, 8).data == bytes(4096)
+    client.close()
+
+
 def test_a_drain_without_io_returns_at_once(target: TargetProcess, export_rbd: Export, hung_ceph: HungCeph) -> None:
     exported = export_rbd()
     hung_ceph.begin()
