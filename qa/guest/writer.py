@@ -62,7 +62,9 @@ class Writer:
     def report(self) -> list[Figures]:
         """The finished windows."""
         try:
-            return [json.loads(line) for line in self.guest.read_file(self.report_path).splitlines()]
+            # What follows the last newline is a window that is being written: a long one comes in several pieces.
+            lines = self.guest.read_file(self.report_path).split("\n")[:-1]
+            return [json.loads(line) for line in lines]
         except GuestError:
             if self.exists():
                 return []    # no window is finished yet
