@@ -6,6 +6,7 @@ answers, as measured on the real one. SIGKILL leaves socket and lock file behind
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import json
 import os
@@ -123,17 +124,15 @@ def _cores(mask: str) -> list[int]:
     return [core for core in range(bits.bit_length()) if bits >> core & 1]
 
 
-def _lock_cores(mask: str) -> list[int]:
-    """Claims the cores of the mask as every process of this kind does. Returns the open lock files. Raises StartError."""
-    held = []
+def _lock_cores(mask: str, locks: contextlib.ExitStack) -> None:
+    """Claims the cores of the mask, as every process of this kind does, for as long as `locks` lasts. Raises StartError."""
     for core in _cores(mask):
         path = CORE_LOCK.format(core)
-        held.append(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        lock = locks.enter_context(open(path, "wb"))
         try:
-            fcntl.lockf(held[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise StartError(f"Cannot create lock on core {core}, probably another process has claimed it ({path}).", CORE_IN_USE) from error
-    return held
 
 
 async def _run(options: Options, calls: list[dict]) -> None:
@@ -163,9 +162,11 @@ def main(arguments: list[str]) -> int:
             print("nvmf_tgt [options]: the options of SPDK's nvmf_tgt; those about memory, PCI and tracing are accepted and do nothing")
             return 0
         calls = load_config(options.config_file) if options.config_file else []
-        locks = _lock_cores(options.cpumask) if options.lock_cpumask else []
-        sys.setswitchinterval(GIL_SWITCH_S)
-        asyncio.run(_run(options, calls))
+        with contextlib.ExitStack() as locks:
+            if options.lock_cpumask:
+                _lock_cores(options.cpumask, locks)
+            sys.setswitchinterval(GIL_SWITCH_S)
+            asyncio.run(_run(options, calls))
     except (UsageError, StartError) as error:
         print(f"nvmf_tgt: {error}", file=sys.stderr)
         return error.exit_code

@@ -42,7 +42,7 @@ TERM_INVALID_HEADER, TERM_SEQUENCE_ERROR, TERM_DATA_OUT_OF_RANGE = 1, 2, 5
 
 PDU_HEADER = struct.Struct("<BBBBI")
 PDU_HEADER_SIZE = 8
-COMMAND = struct.Struct("<BBHIQQQIxxxBIIIIII")
+COMMAND = struct.Struct("<BBHI24xIxxxBIIII8x")
 COMMAND_SIZE = 64
 CAPSULE_HEADER_SIZE = PDU_HEADER_SIZE + COMMAND_SIZE
 DATA_HEADER = struct.Struct("<BBBBIHHIIxxxx")
@@ -64,14 +64,13 @@ KEEP_ALIVE_MINIMUM_MS = 10000
 class Command:
     """One command while it is executed. `data` is what the host sent with it."""
 
-    __slots__ = ("connection", "opcode", "fuse", "cid", "nsid", "length", "sgl_type", "cdw10", "cdw11", "cdw12", "cdw13", "cdw14", "cdw15",
-                 "raw", "data", "buffer", "received", "namespace")
+    __slots__ = ("connection", "opcode", "fuse", "cid", "nsid", "length", "sgl_type", "cdw10", "cdw11", "cdw12", "cdw13", "raw", "data", "buffer", "received", "namespace")
 
     def __init__(self, connection, raw: bytes) -> None:
         self.connection = connection
         self.raw = raw
-        (self.opcode, flags, self.cid, self.nsid, _, _, _, self.length, self.sgl_type,
-         self.cdw10, self.cdw11, self.cdw12, self.cdw13, self.cdw14, self.cdw15) = COMMAND.unpack(raw)
+        (self.opcode, flags, self.cid, self.nsid, self.length, self.sgl_type,
+         self.cdw10, self.cdw11, self.cdw12, self.cdw13) = COMMAND.unpack(raw)
         self.fuse = flags & 3
         self.data = b""
         self.buffer = None

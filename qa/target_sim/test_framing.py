@@ -14,6 +14,7 @@ from target_sim.target_process import ANSWER_LIMIT_S, TargetProcess, free_port, 
 RECORD = Path(__file__).parent / "facts" / "spdk-framing.txt"
 VERSION = re.compile(rb'"version":"[^"]*","fields":\{[^}]*\}')
 MAX_CONNECTIONS = 64
+NO_SUCH_METHOD = b'{"jsonrpc":"2.0","id":1,"method":"nosuch"}'
 
 
 def recorded() -> dict[str, tuple[bytes, bytes]]:
@@ -110,7 +111,7 @@ def test_a_request_longer_than_the_receive_buffer_resets_the_connection(wire: Wi
 
 
 def test_a_half_closed_connection_still_gets_its_reply(wire: Wire) -> None:
-    wire.socket.sendall(b'{"jsonrpc":"2.0","id":1,"method":"nosuch"}')
+    wire.socket.sendall(NO_SUCH_METHOD)
     wire.socket.shutdown(socket.SHUT_WR)
     expected = b'{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"Method not found"}}\n<EOF>'
     assert wire.answer(expected) == expected
@@ -146,15 +147,19 @@ def test_a_sync_method_overtakes_an_async_one_of_the_same_write(target: TargetPr
 
 
 def test_the_65th_connection_is_served_when_one_closes(target: TargetProcess) -> None:
-    others = [Wire(target) for _ in range(MAX_CONNECTIONS)]
+    target.rpc("rpc_get_methods", current=True)
+    others = [Wire(target) for _ in range(MAX_CONNECTIONS - 1)]
+    for other in others:
+        other.socket.sendall(NO_SUCH_METHOD)
+        assert b"Method not found" in other.socket.recv(1000)
     late = Wire(target)
-    late.socket.sendall(b'{"jsonrpc":"2.0","id":1,"method":"nosuch"}')
+    late.socket.sendall(NO_SUCH_METHOD)
     late.quiet()
     late.socket.setblocking(False)
     with pytest.raises(BlockingIOError):
         late.socket.recv(100)
-    for other in others:
-        other.socket.close()
+    others.pop().socket.close()
     late.socket.settimeout(ANSWER_LIMIT_S)
     assert b"Method not found" in late.socket.recv(1000)
-    late.socket.close()
+    for wire in (*others, late):
+        wire.socket.close()

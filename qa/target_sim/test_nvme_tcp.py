@@ -258,6 +258,16 @@ def test_an_ana_change_is_announced_once_until_its_log_is_read(exported: Exporte
         assert host.admin.wait(waiting).dw0 == ANA_CHANGE_EVENT
 
 
+def test_only_hosts_at_the_listener_are_told_of_its_change(target: TargetProcess, exported: Exported) -> None:
+    port = free_port()
+    target.rpc("nvmf_subsystem_add_listener", nqn=exported.nqn, listen_address=listen_address(port))
+    with Host(exported.port, exported.nqn) as here, Host(port, exported.nqn) as there:
+        told, untold = here.admin.submit(ASYNC_EVENT), there.admin.submit(ASYNC_EVENT)
+        exported.set_ana("inaccessible", 1)
+        assert here.admin.wait(told).dw0 == ANA_CHANGE_EVENT
+        assert not there.admin.is_done(untold, QUIET_S)
+
+
 def test_a_state_that_does_not_change_is_not_announced(exported: Exported) -> None:
     with Host(exported.port, exported.nqn) as host:
         event = host.admin.submit(ASYNC_EVENT)
