@@ -35,6 +35,10 @@ MOST_CANARIES = 6
 _NO_AGE = b"0.0"
 _AGE_MARK = b'"driver_age_s":' + _NO_AGE
 
+_CLOSED_WITH_ERROR: List[Any] = []
+"""A watch whose ``close`` failed (this mgr was blocklisted) is kept: freed, the binding would close it again through a
+pointer that librados has freed already, and the mgr would crash (seen on 16.2.15)."""
+
 
 class Heard(NamedTuple):
     """What a watch callback puts into the driver's queue."""
@@ -132,6 +136,7 @@ class SeatWatch:
         try:
             watch.close()
         except rados.Error as error:
+            _CLOSED_WITH_ERROR.append(watch)
             self.problem = f"watch of {self._name} was lost: {describe(-abs(error.errno or 0))}"
 
 

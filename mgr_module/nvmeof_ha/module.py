@@ -49,8 +49,7 @@ class Module(MgrModule):
     # -- called by ceph-mgr -----------------------------------------------------------------------------------------
 
     def serve(self) -> None:
-        mgr_map = self.get("mgr_map")
-        self._gid = mgr_map["active_gid"]
+        self._gid = self.get("mgr_map")["active_gid"]
         self.records = Records(self.get_store_prefix(""))
         self.log.info("mgr %s (gid %d) looks after %d gateway groups, commands are `ceph %s ...`", self.get_mgr_id(),
                       self._gid, len(self.records.groups()), compat.COMMAND_PREFIX)

@@ -157,6 +157,10 @@ class TakeOver:
         ahead = [v for v in held.values() if ballot < v.ballot <= ballot + BALLOT_LEAP]
         if ahead:
             raise NotNow(f"a seat holds the claim {max(ahead)}, which is above ballot {ballot}: another mgr is at work")
+        for seat in writable:
+            if seat.number in held and held[seat.number].ballot > ballot:
+                problems[seat.number] = (f"seat object {seat.name} holds the claim {held[seat.number]}, and no mgr map is "
+                                         "that far ahead: garbage")
         claimed = [seat for seat in writable if held.get(seat.number) == claim]
         if len(claimed) < register.QUORUM:
             raise NotNow("; ".join([f"{len(claimed)} seats took the claim {claim}, {register.QUORUM} are needed",

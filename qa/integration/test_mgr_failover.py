@@ -129,7 +129,7 @@ def test_after_mgr_fail_the_next_mgr_goes_on_from_the_same_map(mgr, seats_of):
 def test_after_kill_of_the_mgr_io_goes_on_and_the_standby_takes_over(mgr, seats_of):
     create_pair(mgr, 'kill')
     seats = seats_of('kill')
-    mgr.ceph('config', 'set', 'mon', 'mon_mgr_beacon_grace', '5')
+    mgr.ceph('config', 'set', 'mon', 'mon_mgr_beacon_grace', '10')
     try:
         with Peer(mgr, 'kill', 'gw1') as one, Peer(mgr, 'kill', 'gw2') as two:
             before = seats.wait_for(both_own, 20, 'both gateways active')

@@ -1,0 +1,186 @@
+"""The map in RADOS under damage and stalls: garbage, lost objects, stopped OSDs."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from typing import Iterator
+
+import pytest
+import rados
+
+from mgr_peer import Peer, SeatReader, connect, show
+from nvmeof_ha.core import register
+from nvmeof_ha.core.model import Map, Phase
+from testbed.cluster import Cluster, CommandFailed
+from testbed.waiting import wait_until
+
+
+@pytest.fixture(scope='module')
+def mgr(cluster: Cluster) -> Cluster:
+    cluster.enable_module('nvmeof_ha')
+    return cluster
+
+
+@pytest.fixture
+def client(mgr: Cluster) -> Iterator[rados.Rados]:
+    client = connect(mgr)
+    yield client
+    client.shutdown()
+
+
+def group_of_two(cluster: Cluster, client: rados.Rados, group: str, pool: str = 'rbd') -> SeatReader:
+    for gateway in ('gw1', 'gw2'):
+        cluster.ceph('nvme-gw', 'create', gateway, pool, group)
+    seats = SeatReader(client, group, pool)
+    seats.wait_for(lambda m: m.gateway('gw2'), 10, 'both gateways in the map')
+    return seats
+
+
+def wait_for_equal_seats(seats: SeatReader) -> Map:
+    """All three seats hold the same map."""
+    return wait_until(lambda: len(set(seats.maps())) == 1 and seats.maps()[0], 20, 'three equal seats')
+
+
+def group_errors(cluster: Cluster, code: str) -> str:
+    checks = cluster.ceph_json('health', 'detail')['checks']
+    return ' '.join(line['message'] for line in checks.get(code, {}).get('detail', []))
+
+
+def next_mgr(cluster: Cluster) -> None:
+    """Another mgr takes over."""
+    wait_until(lambda: cluster.ceph_json('mgr', 'dump')['standbys'], 60, 'a standby')
+    gid = cluster.ceph_json('mgr', 'dump')['active_gid']
+    cluster.ceph('mgr', 'fail')
+    wait_until(lambda: cluster.active_mgr() and cluster.ceph_json('mgr', 'dump')['active_gid'] != gid, 60,
+               'another mgr')
+
+
+def test_the_index_names_three_seats_with_different_primaries_that_hold_the_same_map(mgr, client):
+    seats = group_of_two(mgr, client, 'index')
+    assert len(set(seats.names)) == 3
+    primaries = {mgr.ceph_json('osd', 'map', 'rbd', name, 'nvmeof_ha')['acting_primary'] for name in seats.names}
+    assert len(primaries) == 3
+    gateway_map = wait_for_equal_seats(seats)
+    for name in seats.names:
+        claim = register.decode_claim(seats.omap(name)[register.CLAIM_KEY].decode())
+        assert claim == gateway_map.version
+    assert mgr.ceph_json('config-key', 'get', 'mgr/nvmeof_ha/group/rbd/index')['seats'] == list(seats.names)
+
+
+def test_garbage_in_one_seat_is_outvoted_and_replaced_by_the_next_commit(mgr, client):
+    seats = group_of_two(mgr, client, 'garbled')
+    before = wait_for_equal_seats(seats)
+    seats.put(seats.names[1], {register.MAP_KEY: b'\x00garbage'})
+    next_mgr(mgr)
+    after = seats.wait_for(lambda m: m.version > before.version, 30, 'the next mgr')
+    assert after.gateways == before.gateways
+    wait_for_equal_seats(seats)
+
+
+def test_garbage_in_a_claim_stops_commits_to_that_seat_only_and_is_reported(mgr, client):
+    seats = group_of_two(mgr, client, 'claim')
+    wait_for_equal_seats(seats)
+    good = seats.omap(seats.names[0])[register.CLAIM_KEY]
+    seats.put(seats.names[0], {register.CLAIM_KEY: b'zzz'})
+    mgr.ceph('nvme-gw', 'create', 'gw3', 'rbd', 'claim')
+    seats.wait_for(lambda m: m.gateway('gw3'), 10, 'a commit on the other two')
+    said = wait_until(lambda: group_errors(mgr, 'NVMEOF_HA_CONTROL_OBJECTS'), 30, 'the warning')
+    assert seats.names[0] in said and "'zzz'" in said
+    assert seats.omap(seats.names[0])[register.CLAIM_KEY] == b'zzz'
+    seats.put(seats.names[0], {register.CLAIM_KEY: good})
+    wait_for_equal_seats(seats)
+
+
+@pytest.mark.parametrize('value, said', [
+    (b'{"format": 2}', 'format 2, this release understands 1 only: upgrade the older side'),
+    (b'no map at all', 'not JSON'),
+])
+def test_two_seats_that_cannot_be_used_stop_the_group_and_nothing_is_overwritten(mgr, client, value, said):
+    seats = group_of_two(mgr, client, 'unusable')
+    wait_for_equal_seats(seats)
+    with_copy = wait_until(lambda: 'mgr/nvmeof_ha/map/rbd/unusable/0' in mgr.ceph_json('config-key', 'ls'), 10,
+                           "the mons' copy of the map")
+    assert with_copy
+    good = [seats.omap(name)[register.MAP_KEY] for name in seats.names]
+    for name in seats.names[:2]:
+        seats.put(name, {register.MAP_KEY: value})
+    next_mgr(mgr)
+    error = wait_until(lambda: group_errors(mgr, 'NVMEOF_HA_GROUP_STOPPED'), 60, 'the error')
+    assert 'rbd/unusable' in error and seats.names[0] in error and said in error
+    assert [seats.omap(name)[register.MAP_KEY] for name in seats.names] == [value, value, good[2]]
+    assert show(mgr, 'unusable')['num gws'] == 2, "shown from the mons' copy"
+    with pytest.raises(CommandFailed, match='EAGAIN.*cannot use'):
+        mgr.ceph('nvme-gw', 'create', 'gw3', 'rbd', 'unusable')
+    for name in seats.names[:2]:
+        seats.put(name, {register.MAP_KEY: good[0]})
+    wait_until(lambda: not group_errors(mgr, 'NVMEOF_HA_GROUP_STOPPED'), 30, 'the group to be taken over')
+    wait_for_equal_seats(seats)
+
+
+def test_a_lost_seat_is_made_again_from_the_other_two(mgr, client):
+    seats = group_of_two(mgr, client, 'lost')
+    wait_for_equal_seats(seats)
+    seats.ioctx.remove_object(seats.names[2])
+    mgr.ceph('nvme-gw', 'create', 'gw3', 'rbd', 'lost')
+    assert wait_for_equal_seats(seats).gateway('gw3')
+    seats.ioctx.remove_object(seats.names[0])
+    next_mgr(mgr)
+    assert wait_for_equal_seats(seats).gateway('gw3')
+
+
+@pytest.fixture
+def solo_pool(mgr: Cluster) -> Iterator[str]:
+    """A pool of size 1: its placement groups stall apart from one another."""
+    mgr.ceph('osd', 'pool', 'create', 'solo', '16')
+    mgr.ceph('osd', 'pool', 'set', 'solo', 'size', '1', '--yes-i-really-mean-it')
+    yield 'solo'
+
+
+def test_while_the_osd_of_one_seat_is_stopped_commits_go_on_with_the_other_two(mgr, client, solo_pool):
+    seats = group_of_two(mgr, client, 'stall', solo_pool)
+    wait_for_equal_seats(seats)
+    placed = [mgr.ceph_json('osd', 'map', solo_pool, name, 'nvmeof_ha')['acting'] for name in seats.names]
+    assert len({osd for acting in placed for osd in acting}) == 3
+    names, others = seats.names, SeatReader(client, 'stall', solo_pool)
+    stopped = mgr.daemons[f'osd.{placed[0][0]}']
+    mgr.ceph('osd', 'set', 'nodown')
+    stopped.kill(signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        mgr.ceph('nvme-gw', 'create', 'gw3', solo_pool, 'stall')
+        assert time.monotonic() - began < 8
+        told = f'{names[0]}: its placement group takes no writes'
+        wait_until(lambda: told in group_errors(mgr, 'NVMEOF_HA_CONTROL_OBJECTS'), 30, 'the warning')
+        for name in names[1:]:
+            assert b'"gw3"' in others.omap(name)[register.MAP_KEY]
+    finally:
+        stopped.kill(signal.SIGCONT)
+        mgr.ceph('osd', 'unset', 'nodown')
+    assert wait_for_equal_seats(seats).gateway('gw3')
+
+
+def test_a_cluster_that_stands_still_hangs_no_command_and_nobody_is_blamed_for_the_silence(mgr, client):
+    seats = group_of_two(mgr, client, 'still')
+
+    def both_active(gateway_map: Map) -> bool:
+        return all(g.phase is Phase.ACTIVE for g in gateway_map.ana_groups if g.owner in ('gw1', 'gw2'))
+    with Peer(mgr, 'still', 'gw1'), Peer(mgr, 'still', 'gw2'):
+        before = seats.wait_for(both_active, 20, 'both gateways active')
+        osds = [daemon for name, daemon in mgr.daemons.items() if name.startswith('osd.')]
+        mgr.ceph('osd', 'set', 'nodown')
+        for osd in osds:
+            osd.kill(signal.SIGSTOP)
+        try:
+            assert show(mgr, 'still')['num gws'] == 2
+            with pytest.raises(CommandFailed, match='EAGAIN.*may still take effect'):
+                mgr.ceph('nvme-gw', 'create', 'gw3', 'rbd', 'still')
+            assert json.loads(mgr.ceph('balancer', 'status'))
+        finally:
+            for osd in osds:
+                osd.kill(signal.SIGCONT)
+            mgr.ceph('osd', 'unset', 'nodown')
+        after = seats.wait_for(lambda m: m.gateway('gw3'), 30, 'the command that was asked for meanwhile')
+        assert both_active(after)
+        assert [g.instance for g in after.gateways[:2]] == [g.instance for g in before.gateways]
