@@ -90,7 +90,8 @@ class Agent:
             try:
                 running.result()
             except (RpcFailure, ContextFailed) as error:
-                log.warning("lost the target of %s: %s", status.instance, error)
+                log.log(logging.INFO if self._warden.status.leaving else logging.WARNING,
+                        "lost the target of %s: %s", status.instance, error)
                 await asyncio.sleep(RETRY_S)
 
     # -- beacons ----------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from typing import Callable, Dict, FrozenSet, List, Optional, Set
 from gw_agent.probe_images import ProbeFailed, ProbeImages
 from gw_agent.pulse import Pulse
 from gw_agent.settings import Settings
-from gw_agent.spdk_rpc import RpcError, RpcFailure, SpdkRpc
+from gw_agent.spdk_rpc import Request, RpcError, RpcFailure, SpdkRpc
 from nvmeof_ha_core.model import Gateway
 
 log = logging.getLogger(__name__)
@@ -228,7 +228,7 @@ class Contexts:
         except ProbeFailed as error:
             raise ContextFailed(f"no barrier while the mons do not answer: {error}") from None
         if self._tells_latest_osdmap:
-            requests = [(LATEST_OSDMAP_RPC, {"name": c.name}) for c in contexts]
+            requests: List[Request] = [(LATEST_OSDMAP_RPC, {"name": c.name}) for c in contexts]
         else:
             requests = [("bdev_rbd_create", {
                 "name": f"nvmeof_ha_barrier_{c.number}", "pool_name": NO_SUCH_POOL, "rbd_name": "none",

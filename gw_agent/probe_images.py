@@ -16,8 +16,12 @@ import rbd
 
 log = logging.getLogger(__name__)
 
+THREADS = 3
+"""So that a call which hangs does not hold up the next one."""
 IMAGE_BYTES = 1024 * 1024
 CALL_TIMEOUT_S = 10.0
+OSD_MAP_TIMEOUT_S = 2.0
+"""Short, so that a promotion that cannot be carried out is declined well within `promote_s`."""
 
 
 class ProbeFailed(Exception):
@@ -36,7 +40,7 @@ class ProbeImages:
         self.pool = pool
         self._client = client
         self._gateway = gateway
-        self._threads = ThreadPoolExecutor(1, thread_name_prefix="probe-images")
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="probe-images")
 
     async def make(self, number: int) -> str:
         """Make sure the image exists; returns its name. Raises ProbeFailed."""
@@ -52,14 +56,14 @@ class ProbeImages:
     async def newest_osd_map(self) -> None:
         """Wait until this process's own client has the newest OSD map: it shows that the mons answer now, so that the
         target, which waits for them with all I/O standing still, will not wait long. Raises ProbeFailed."""
-        await self._run("get the newest OSD map", self._client.wait_for_latest_osdmap)
+        await self._run("get the newest OSD map", self._client.wait_for_latest_osdmap, timeout_s=OSD_MAP_TIMEOUT_S)
 
-    async def _run(self, what: str, call: Callable[..., Any], *args: Any) -> Any:
+    async def _run(self, what: str, call: Callable[..., Any], *args: Any, timeout_s: float = CALL_TIMEOUT_S) -> Any:
         try:
             return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(self._threads, call, *args),
-                                          CALL_TIMEOUT_S)
+                                          timeout_s)
         except asyncio.TimeoutError:
-            raise ProbeFailed(f"could not {what} within {CALL_TIMEOUT_S:.0f} s; look at `ceph health`") from None
+            raise ProbeFailed(f"could not {what} within {timeout_s:g} s; look at `ceph health`") from None
         except (rados.Error, rbd.Error) as error:
             raise ProbeFailed(f"could not {what}: {error}; does the user have the osd cap 'profile rbd' on the "
                               "pool?") from None

@@ -46,6 +46,7 @@ MON_PATIENCE_BEACONS = 2
 """Seats unheard for this many beacon periods: ask the mons."""
 RECONNECT_S = 2.0
 START_RETRY_S = 2.0
+WORTH_A_WORD_S = 0.5
 TOKEN_BYTES = 4
 
 
@@ -70,6 +71,7 @@ class Warden:
         self._admission = Admission(None, "")
         self._reaped: Tuple[Instance, ...] = ()
         self._said = ""
+        self._waiting = ("", 0.0)
         self._round_s = 0.0
         self._start_at_s = 0.0
         self._ran = False
@@ -157,7 +159,7 @@ class Warden:
             self._judge_admission()
         waiting = self._reader.trouble or self._admission.waiting
         if waiting:
-            self._say(waiting)
+            self._say(waiting, now_s)
         elif now_s >= self._start_at_s and self._admission.candidate is not None:
             self._start_target(self._admission.candidate, now_s)
 
@@ -167,7 +169,7 @@ class Warden:
             self._reaped = tuple(i for i in self._reaped if self._view.permits.current(i) is not None
                                  or not self._view.permits.is_over(i))
         self._admission = admission(self._view, self._settings.ceph.pool, names.group, names.name,
-                                    None if self._admission.candidate in self._reaped else self._admission.candidate,
+                                    self._admission.candidate, self._reaped,
                                     lambda: secrets.token_hex(TOKEN_BYTES))
         if self._admission.deleted and self._ran:
             log.warning("gateway %s was deleted, its target has ended; nothing is left to do here. To run it again: "
@@ -190,8 +192,11 @@ class Warden:
         self._ran = True
         self._guard.seats_read(fresh, sent_s, now_s)
 
-    def _say(self, text: str) -> None:
-        if text != self._said:
+    def _say(self, text: str, now_s: float) -> None:
+        """Once, and only what lasts."""
+        if text != self._waiting[0]:
+            self._waiting = (text, now_s)
+        elif text != self._said and now_s - self._waiting[1] >= WORTH_A_WORD_S:
             self._said = text
             log.info("no target yet: %s", text)
 

@@ -14,8 +14,8 @@ def view(*gateways: Gateway) -> View:
     return judge([Map("rbd", "g1", Version(1, 1), gateways)] * 3)
 
 
-def judged(seen: View, candidate: Instance = None) -> Admission:
-    return admission(seen, "rbd", "g1", "gw1", candidate, lambda: "token")
+def judged(seen: View, candidate: Instance = None, *reaped: Instance) -> Admission:
+    return admission(seen, "rbd", "g1", "gw1", candidate, reaped, lambda: "token")
 
 
 def test_nothing_is_proposed_before_two_seats_agree() -> None:
@@ -55,6 +55,12 @@ def test_a_proposal_that_another_instance_overtook_is_replaced() -> None:
 def test_an_instance_that_departed_is_never_proposed_again() -> None:
     gateway = Gateway("gw1", 1, availability=Availability.UNAVAILABLE, last_number=4)
     assert judged(view(gateway), OTHER).candidate.number == 5
+
+
+def test_the_own_instance_that_ended_is_followed_by_the_next_and_not_taken_for_another_hosts() -> None:
+    found = judged(view(Gateway("gw1", 1, instance=OTHER, last_number=4)), OTHER, OTHER)
+    assert found.candidate == Instance("gw1", 5, "token")
+    assert "which ended here" in found.waiting
 
 
 def test_a_gateway_that_is_being_deleted_starts_nothing_new() -> None:
