@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 from typing import List, Optional, Sequence
 
@@ -48,6 +49,8 @@ def main(arguments: Optional[List[str]] = None) -> int:
         code = INTERRUPTED
     except EXPECTED as error:
         demo.report_failure(f'demo: {error}')
+    except Exception:   # the outermost frame: nobody else would show the logs
+        demo.report_failure(traceback.format_exc())
     finally:
         # A second Ctrl-C must not leave half of it running.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
