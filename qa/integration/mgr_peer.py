@@ -19,6 +19,7 @@ from nvmeof_ha.core import register, wire
 from nvmeof_ha.core.events import Beacon, Confirmation, Outcome, TargetState
 from nvmeof_ha.core.model import NO_VERSION, Instance, Map, Phase, Subsystem
 from testbed.cluster import Cluster
+from testbed.gateway import nvme_gw
 from testbed.waiting import wait_until
 
 NAMESPACE = 'nvmeof_ha'
@@ -184,7 +185,7 @@ class Peer:
 
 
 def show(cluster: Cluster, group: str, pool: str = 'rbd') -> dict:
-    return json.loads(cluster.ceph('nvme-gw', 'show', pool, group, '--format', 'json'))
+    return json.loads(nvme_gw(cluster, 'show', pool, group, '--format', 'json'))
 
 
 def words(shown: dict, gateway_id: str) -> str:

@@ -1,4 +1,7 @@
-"""`ceph nvme-gw create|delete|show` and the module's options, in a real ceph-mgr."""
+"""`ceph nvme-gw create|delete|show` and the module's options, in a real ceph-mgr.
+
+`nvme_gw` asks by the name that the commands have in the installed release.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import pytest
 
 from mgr_peer import SeatReader, connect, module_options, show
 from testbed.cluster import Cluster, CommandFailed
+from testbed.gateway import nvme_gw, nvme_gw_prefix
 from testbed.waiting import wait_until
 
 
@@ -21,7 +25,7 @@ def mgr(cluster: Cluster) -> Cluster:
 
 def refused(cluster: Cluster, *args: str) -> CommandFailed:
     with pytest.raises(CommandFailed) as error:
-        cluster.ceph('nvme-gw', *args)
+        nvme_gw(cluster, *args)
     return error.value
 
 
@@ -32,8 +36,8 @@ def health_detail(cluster: Cluster, code: str) -> str:
 
 def test_created_gateways_are_shown_in_the_shape_of_the_built_in_command(mgr):
     for gateway in ('gw1', 'gw2'):
-        assert mgr.ceph('nvme-gw', 'create', gateway, 'rbd', 'shape') == ''
-    text = mgr.ceph('nvme-gw', 'show', 'rbd', 'shape', '--format', 'json').strip()
+        assert nvme_gw(mgr, 'create', gateway, 'rbd', 'shape') == ''
+    text = nvme_gw(mgr, 'show', 'rbd', 'shape', '--format', 'json').strip()
     shown = json.loads(text)
     rows = [{'gw-id': f'gw{n}', 'anagrp-id': n, 'location': '', 'admin state': 'ENABLED', 'num-namespaces': 0,
              'performed-full-startup': 1, 'Availability': 'CREATED', 'num-listeners': 0,
@@ -42,24 +46,35 @@ def test_created_gateways_are_shown_in_the_shape_of_the_built_in_command(mgr):
                 'features': 'LB', 'rebalance_ana_group': shown['rebalance_ana_group'], 'num gws': 2,
                 'GW-epoch': shown['epoch'], 'Anagrp list': '[ 1 2 ]', 'num-namespaces': 0, 'Created Gateways:': rows}
     assert text == json.dumps(expected, separators=(',', ':'))
-    pretty = mgr.ceph('nvme-gw', 'show', 'rbd', 'shape')
+    pretty = nvme_gw(mgr, 'show', 'rbd', 'shape')
     assert '\n    "epoch": ' in pretty and list(json.loads(pretty)) == list(expected)
 
 
+def test_commands_that_the_mon_has_under_that_name_still_reach_the_mon(mgr):
+    if nvme_gw_prefix(mgr) == 'nvme-gw':
+        pytest.skip(f'the mons of release {mgr.release} have no such commands')
+    nvme_gw(mgr, 'create', 'of-the-module', 'rbd', 'same')
+    mgr.ceph('nvme-gw', 'create', 'of-the-mon', 'rbd', 'same')
+    of_the_mon = mgr.ceph_json('nvme-gw', 'show', 'rbd', 'same')
+    for shown, name in ((of_the_mon, 'of-the-mon'), (show(mgr, 'same'), 'of-the-module')):
+        assert [row['gw-id'] for row in shown['Created Gateways:']] == [name]
+    mgr.ceph('nvme-gw', 'delete', 'of-the-mon', 'rbd', 'same')
+
+
 def test_create_of_what_exists_and_delete_of_what_does_not_are_silent_and_change_nothing(mgr):
-    mgr.ceph('nvme-gw', 'create', 'gw1', 'rbd', 'again')
+    nvme_gw(mgr, 'create', 'gw1', 'rbd', 'again')
     before = show(mgr, 'again')['GW-epoch']
-    assert mgr.ceph('nvme-gw', 'create', 'gw1', 'rbd', 'again') == ''
-    assert mgr.ceph('nvme-gw', 'delete', 'nobody', 'rbd', 'again') == ''
-    assert mgr.ceph('nvme-gw', 'delete', 'gw1', 'rbd', 'no-such-group') == ''
+    assert nvme_gw(mgr, 'create', 'gw1', 'rbd', 'again') == ''
+    assert nvme_gw(mgr, 'delete', 'nobody', 'rbd', 'again') == ''
+    assert nvme_gw(mgr, 'delete', 'gw1', 'rbd', 'no-such-group') == ''
     assert show(mgr, 'again')['GW-epoch'] == before
 
 
 def test_a_deleted_gateway_that_serves_nothing_disappears_and_its_record_too(mgr):
     for gateway in ('gw1', 'gw2'):
-        mgr.ceph('nvme-gw', 'create', gateway, 'rbd', 'gone')
-    mgr.ceph('nvme-gw', 'delete', 'gw1', 'rbd', 'gone')
-    mgr.ceph('nvme-gw', 'delete', 'gw2', 'rbd', 'gone')
+        nvme_gw(mgr, 'create', gateway, 'rbd', 'gone')
+    nvme_gw(mgr, 'delete', 'gw1', 'rbd', 'gone')
+    nvme_gw(mgr, 'delete', 'gw2', 'rbd', 'gone')
     wait_until(lambda: show(mgr, 'gone')['num gws'] == 0, 10, 'an empty group')
     wait_until(lambda: 'mgr/nvmeof_ha/gw/rbd/gone/gw1' not in mgr.ceph_json('config-key', 'ls'), 10, 'no record')
 
@@ -87,7 +102,7 @@ def test_a_group_takes_32_gateways_and_no_more(mgr):
     client = connect(mgr)
 
     def ask(verb: str, gateway: str) -> tuple:
-        command = {'prefix': f'nvme-gw {verb}', 'id': gateway, 'pool': 'rbd', 'group': 'full'}
+        command = {'prefix': f'{nvme_gw_prefix(mgr)} {verb}', 'id': gateway, 'pool': 'rbd', 'group': 'full'}
         code, _, text = client.mgr_command(json.dumps(command), b'')
         return code, text
     try:
@@ -104,14 +119,14 @@ def test_the_control_objects_live_in_the_control_pool_of_the_time_of_creation(mg
     mgr.ceph('osd', 'pool', 'create', 'control')
     with module_options(mgr, control_pool='control') as set_option:
         def created() -> bool:
-            mgr.ceph('nvme-gw', 'create', 'gw1', 'rbd', f'elsewhere{time.monotonic_ns()}')
+            nvme_gw(mgr, 'create', 'gw1', 'rbd', f'elsewhere{time.monotonic_ns()}')
             return bool(mgr.run('rados', '-p', 'control', '-N', 'nvmeof_ha', 'ls').strip())
         wait_until(created, 20, 'control objects in pool control')
         set_option('control_pool', 'missing')
 
         def refused_for_it() -> bool:
             try:
-                mgr.ceph('nvme-gw', 'create', 'gw1', 'rbd', f'nowhere{time.monotonic_ns()}')
+                nvme_gw(mgr, 'create', 'gw1', 'rbd', f'nowhere{time.monotonic_ns()}')
             except CommandFailed as error:
                 return error.rc == 2 and 'mgr/nvmeof_ha/control_pool' in error.stderr
             return False
@@ -121,7 +136,7 @@ def test_the_control_objects_live_in_the_control_pool_of_the_time_of_creation(mg
 def test_timers_that_break_a_rule_are_not_taken_and_health_says_which_and_why(mgr):
     client = connect(mgr)
     try:
-        mgr.ceph('nvme-gw', 'create', 'gw1', 'rbd', 'timed')
+        nvme_gw(mgr, 'create', 'gw1', 'rbd', 'timed')
         seats = SeatReader(client, 'timed')
         with module_options(mgr, lease_s='1.0') as set_option:
             detail = wait_until(lambda: health_detail(mgr, 'NVMEOF_HA_BAD_OPTION'), 30, 'the warning')
@@ -136,12 +151,12 @@ def test_timers_that_break_a_rule_are_not_taken_and_health_says_which_and_why(mg
 
 def test_a_group_whose_pool_was_deleted_is_reported_and_can_be_deleted(mgr):
     mgr.ceph('osd', 'pool', 'create', 'doomed')
-    mgr.ceph('nvme-gw', 'create', 'gw1', 'doomed', 'g')
+    nvme_gw(mgr, 'create', 'gw1', 'doomed', 'g')
     mgr.ceph('osd', 'pool', 'delete', 'doomed', 'doomed', '--yes-i-really-really-mean-it')
     said = wait_until(lambda: health_detail(mgr, 'NVMEOF_HA_GROUP_STOPPED'), 30, 'the error')
     assert 'doomed/g' in said and 'the pool of its control objects does not exist' in said
     assert show(mgr, 'g', 'doomed')['num gws'] == 1
-    mgr.ceph('nvme-gw', 'delete', 'gw1', 'doomed', 'g')
+    nvme_gw(mgr, 'delete', 'gw1', 'doomed', 'g')
     wait_until(lambda: not health_detail(mgr, 'NVMEOF_HA_GROUP_STOPPED'), 30, 'the error to end')
     assert show(mgr, 'g', 'doomed')['num gws'] == 0
     assert not [key for key in mgr.ceph_json('config-key', 'ls') if '/doomed/' in key]

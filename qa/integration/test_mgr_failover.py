@@ -11,6 +11,7 @@ from mgr_peer import Peer, SeatReader, connect, module_options, show, words
 from nvmeof_ha.core import wire
 from nvmeof_ha.core.model import Availability, Map, Phase
 from testbed.cluster import Cluster
+from testbed.gateway import nvme_gw
 from testbed.waiting import wait_until
 
 ESHUTDOWN = 108
@@ -42,7 +43,7 @@ def both_own(gateway_map: Map) -> bool:
 
 def create_pair(cluster: Cluster, group: str) -> None:
     for gateway in ('gw1', 'gw2'):
-        cluster.ceph('nvme-gw', 'create', gateway, 'rbd', group)
+        nvme_gw(cluster, 'create', gateway, 'rbd', group)
 
 
 def write_error(context: rados.Rados) -> int:

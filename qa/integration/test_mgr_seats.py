@@ -14,6 +14,7 @@ from mgr_peer import Peer, SeatReader, connect, show
 from nvmeof_ha.core import register
 from nvmeof_ha.core.model import Map, Phase
 from testbed.cluster import Cluster, CommandFailed
+from testbed.gateway import nvme_gw
 from testbed.waiting import wait_until
 
 
@@ -32,7 +33,7 @@ def client(mgr: Cluster) -> Iterator[rados.Rados]:
 
 def group_of_two(cluster: Cluster, client: rados.Rados, group: str, pool: str = 'rbd') -> SeatReader:
     for gateway in ('gw1', 'gw2'):
-        cluster.ceph('nvme-gw', 'create', gateway, pool, group)
+        nvme_gw(cluster, 'create', gateway, pool, group)
     seats = SeatReader(client, group, pool)
     seats.wait_for(lambda m: m.gateway('gw2'), 10, 'both gateways in the map')
     return seats
@@ -84,7 +85,7 @@ def test_garbage_in_a_claim_stops_commits_to_that_seat_only_and_is_reported(mgr,
     wait_for_equal_seats(seats)
     good = seats.omap(seats.names[0])[register.CLAIM_KEY]
     seats.put(seats.names[0], {register.CLAIM_KEY: b'zzz'})
-    mgr.ceph('nvme-gw', 'create', 'gw3', 'rbd', 'claim')
+    nvme_gw(mgr, 'create', 'gw3', 'rbd', 'claim')
     seats.wait_for(lambda m: m.gateway('gw3'), 10, 'a commit on the other two')
     said = wait_until(lambda: group_errors(mgr, 'NVMEOF_HA_CONTROL_OBJECTS'), 30, 'the warning')
     assert seats.names[0] in said and "'zzz'" in said
@@ -112,7 +113,7 @@ def test_two_seats_that_cannot_be_used_stop_the_group_and_nothing_is_overwritten
     assert [seats.omap(name)[register.MAP_KEY] for name in seats.names] == [value, value, good[2]]
     assert show(mgr, 'unusable')['num gws'] == 2, "shown from the mons' copy"
     with pytest.raises(CommandFailed, match='EAGAIN.*cannot use'):
-        mgr.ceph('nvme-gw', 'create', 'gw3', 'rbd', 'unusable')
+        nvme_gw(mgr, 'create', 'gw3', 'rbd', 'unusable')
     for name in seats.names[:2]:
         seats.put(name, {register.MAP_KEY: good[0]})
     wait_until(lambda: not group_errors(mgr, 'NVMEOF_HA_GROUP_STOPPED'), 30, 'the group to be taken over')
@@ -123,7 +124,7 @@ def test_a_lost_seat_is_made_again_from_the_other_two(mgr, client):
     seats = group_of_two(mgr, client, 'lost')
     wait_for_equal_seats(seats)
     seats.ioctx.remove_object(seats.names[2])
-    mgr.ceph('nvme-gw', 'create', 'gw3', 'rbd', 'lost')
+    nvme_gw(mgr, 'create', 'gw3', 'rbd', 'lost')
     assert wait_for_equal_seats(seats).gateway('gw3')
     seats.ioctx.remove_object(seats.names[0])
     next_mgr(mgr)
@@ -149,7 +150,7 @@ def test_while_the_osd_of_one_seat_is_stopped_commits_go_on_with_the_other_two(m
     stopped.kill(signal.SIGSTOP)
     try:
         began = time.monotonic()
-        mgr.ceph('nvme-gw', 'create', 'gw3', solo_pool, 'stall')
+        nvme_gw(mgr, 'create', 'gw3', solo_pool, 'stall')
         assert time.monotonic() - began < 8
         told = f'{names[0]}: its placement group takes no writes'
         wait_until(lambda: told in group_errors(mgr, 'NVMEOF_HA_CONTROL_OBJECTS'), 30, 'the warning')
@@ -164,10 +165,11 @@ def test_while_the_osd_of_one_seat_is_stopped_commits_go_on_with_the_other_two(m
 def test_a_cluster_that_stands_still_hangs_no_command_and_nobody_is_blamed_for_the_silence(mgr, client):
     seats = group_of_two(mgr, client, 'still')
 
-    def both_active(gateway_map: Map) -> bool:
-        return all(g.phase is Phase.ACTIVE for g in gateway_map.ana_groups if g.owner in ('gw1', 'gw2'))
+    def both_own(gateway_map: Map) -> bool:
+        groups = [g for g in gateway_map.ana_groups if g.owner in ('gw1', 'gw2')]
+        return all(g.phase is Phase.ACTIVE and g.holder.gateway == g.owner for g in groups)
     with Peer(mgr, 'still', 'gw1'), Peer(mgr, 'still', 'gw2'):
-        before = seats.wait_for(both_active, 20, 'both gateways active')
+        before = seats.wait_for(both_own, 20, 'both gateways active')
         osds = [daemon for name, daemon in mgr.daemons.items() if name.startswith('osd.')]
         mgr.ceph('osd', 'set', 'nodown')
         for osd in osds:
@@ -175,12 +177,12 @@ def test_a_cluster_that_stands_still_hangs_no_command_and_nobody_is_blamed_for_t
         try:
             assert show(mgr, 'still')['num gws'] == 2
             with pytest.raises(CommandFailed, match='EAGAIN.*may still take effect'):
-                mgr.ceph('nvme-gw', 'create', 'gw3', 'rbd', 'still')
+                nvme_gw(mgr, 'create', 'gw3', 'rbd', 'still')
             assert json.loads(mgr.ceph('balancer', 'status'))
         finally:
             for osd in osds:
                 osd.kill(signal.SIGCONT)
             mgr.ceph('osd', 'unset', 'nodown')
         after = seats.wait_for(lambda m: m.gateway('gw3'), 30, 'the command that was asked for meanwhile')
-        assert both_active(after)
+        assert both_own(after)
         assert [g.instance for g in after.gateways[:2]] == [g.instance for g in before.gateways]

@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, List, Optional
 from guest import Guest, GuestError, Image, LinuxHost, Writer
 
 from .cluster import Cluster
-from .gateway import GROUP, Gateway
+from .gateway import GROUP, Gateway, nvme_gw_prefix
 from .host_watch import PathWatch, ProcessWatch
 from .map_watch import MapWatch, settled
 from .nvmeof_setup import GatewayApi
@@ -88,8 +88,8 @@ class Stage:
 
     def _start_gateways(self) -> None:
         for gateway in self.gateways.values():
-            self._say(f'ceph nvme-gw create {gateway.name} rbd {GROUP}; starting it at {gateway.address} '
-                      f'(target: {gateway.target})')
+            self._say(f'ceph {nvme_gw_prefix(self.cluster)} create {gateway.name} rbd {GROUP}; starting it at '
+                      f'{gateway.address} (target: {gateway.target})')
             gateway.create()
             gateway.start()
         self.started_s = time.monotonic()
