@@ -1,8 +1,10 @@
 """The process: socket and lock file, start-up states, signals, shutdown.
 
-A normal stop closes every connection and exits 0, but only when no I/O is left in Ceph's hands: while it hangs, the process stays and its RPC socket
-answers, as measured on the real one. SIGKILL leaves socket and lock file behind; the lock, not the file, decides whether a path is in use.
+A normal stop closes every connection and exits 0, but only when no I/O is left in Ceph's hands: while it hangs,
+the process stays and its RPC socket answers, as measured on the real one. SIGKILL leaves socket and lock file
+behind; the lock, not the file, decides whether a path is in use.
 """
+
 from __future__ import annotations
 
 import asyncio
@@ -15,7 +17,8 @@ import socket
 import sys
 import time
 
-from . import rpc_bdev, rpc_framework, rpc_listeners, rpc_nvmf  # noqa: F401  (importing them fills the table of methods)
+# Importing these four fills the table of methods.
+from . import rpc_bdev, rpc_framework, rpc_listeners, rpc_nvmf  # noqa: F401
 from .bdev import BdevRegistry
 from .bdev_rbd import Clusters, SizeWatcher
 from .json_text import first_value
@@ -125,14 +128,18 @@ def _cores(mask: str) -> list[int]:
 
 
 def _lock_cores(mask: str, locks: contextlib.ExitStack) -> None:
-    """Claims the cores of the mask, as every process of this kind does, for as long as `locks` lasts. Raises StartError."""
+    """Claims the cores of the mask, as every process of this kind does, for as long as `locks` lasts. Raises
+    StartError.
+    """
     for core in _cores(mask):
         path = CORE_LOCK.format(core)
         lock = locks.enter_context(open(path, "wb"))
         try:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise StartError(f"Cannot create lock on core {core}, probably another process has claimed it ({path}).", CORE_IN_USE) from error
+            raise StartError(
+                f"Cannot create lock on core {core}, probably another process has claimed it ({path}).", CORE_IN_USE
+            ) from error
 
 
 async def _run(options: Options, calls: list[dict]) -> None:
@@ -159,7 +166,9 @@ def main(arguments: list[str]) -> int:
             print(rpc_framework.VERSION["version"])
             return 0
         if options.show == "help":
-            print("nvmf_tgt [options]: the options of SPDK's nvmf_tgt; those about memory, PCI and tracing are accepted and do nothing")
+            print(
+                "nvmf_tgt [options]: those of SPDK's nvmf_tgt; what is about memory, PCI and tracing does nothing here"
+            )
             return 0
         calls = load_config(options.config_file) if options.config_file else []
         with contextlib.ExitStack() as locks:

@@ -1,8 +1,10 @@
 """Block devices: what a namespace reads and writes.
 
-`Bdev` is the interface the I/O path uses. Every operation calls `done(ok, data)` exactly once, on the event loop's thread, and never before it
-returned. `BdevRegistry` holds them by name and keeps the notifications that notify_get_notifications shows.
+`Bdev` is the interface the I/O path uses. Every operation calls `done(ok, data)` exactly once, on the event
+loop's thread, and never before it returned. `BdevRegistry` holds them by name and keeps the notifications that
+notify_get_notifications shows.
 """
+
 from __future__ import annotations
 
 import asyncio
@@ -14,8 +16,30 @@ if TYPE_CHECKING:
     from .subsystem import Namespace, Subsystem
 
 TICK_RATE = 1_000_000_000
-IO_TYPES = ("read", "write", "unmap", "flush", "reset", "nvme_admin", "nvme_io", "nvme_io_md", "write_zeroes", "zcopy", "get_zone_info", "zone_management",
-            "zone_append", "compare", "compare_and_write", "abort", "seek_hole", "seek_data", "copy", "nvme_iov_md", "nvme_nssr", "write_uncorrectable")
+IO_TYPES = (
+    "read",
+    "write",
+    "unmap",
+    "flush",
+    "reset",
+    "nvme_admin",
+    "nvme_io",
+    "nvme_io_md",
+    "write_zeroes",
+    "zcopy",
+    "get_zone_info",
+    "zone_management",
+    "zone_append",
+    "compare",
+    "compare_and_write",
+    "abort",
+    "seek_hole",
+    "seek_data",
+    "copy",
+    "nvme_iov_md",
+    "nvme_nssr",
+    "write_uncorrectable",
+)
 Done = Callable[[bool, bytes], None]
 
 
@@ -78,11 +102,26 @@ class Bdev:
 
     def as_json(self) -> dict:
         shown: dict[str, Any] = {
-            "name": self.name, "aliases": [str(self.uuid)], "product_name": self.product_name, "block_size": self.block_size,
-            "num_blocks": self.num_blocks, "preferred_write_alignment": 0, "preferred_write_granularity": 0, "optimal_write_size": 0,
-            "preferred_unmap_alignment": 0, "preferred_unmap_granularity": 0, "uuid": str(self.uuid), **self.numa_json,
-            "assigned_rate_limits": {"rw_ios_per_sec": 0, "rw_mbytes_per_sec": 0, "r_mbytes_per_sec": 0, "w_mbytes_per_sec": 0},
-            "claimed": self.is_claimed}
+            "name": self.name,
+            "aliases": [str(self.uuid)],
+            "product_name": self.product_name,
+            "block_size": self.block_size,
+            "num_blocks": self.num_blocks,
+            "preferred_write_alignment": 0,
+            "preferred_write_granularity": 0,
+            "optimal_write_size": 0,
+            "preferred_unmap_alignment": 0,
+            "preferred_unmap_granularity": 0,
+            "uuid": str(self.uuid),
+            **self.numa_json,
+            "assigned_rate_limits": {
+                "rw_ios_per_sec": 0,
+                "rw_mbytes_per_sec": 0,
+                "r_mbytes_per_sec": 0,
+                "w_mbytes_per_sec": 0,
+            },
+            "claimed": self.is_claimed,
+        }
         if self.is_claimed:
             shown["claim_type"] = "exclusive_write"
         shown["zoned"] = False
@@ -106,7 +145,9 @@ class MallocBdev(Bdev):
     """A device in memory, for tests without Ceph."""
 
     product_name = "Malloc disk"
-    supported = frozenset(("read", "write", "unmap", "flush", "reset", "write_zeroes", "zcopy", "compare", "abort", "copy"))
+    supported = frozenset(
+        ("read", "write", "unmap", "flush", "reset", "write_zeroes", "zcopy", "compare", "abort", "copy")
+    )
     numa_json = {"numa_id": -1}
 
     def __init__(self, name: str, identity: Optional[uuid.UUID], block_size: int, num_blocks: int) -> None:
@@ -115,10 +156,10 @@ class MallocBdev(Bdev):
         self._data = bytearray(block_size * num_blocks)
 
     def read(self, offset: int, length: int, done: Done) -> None:
-        self._loop.call_soon(done, True, bytes(self._data[offset:offset + length]))
+        self._loop.call_soon(done, True, bytes(self._data[offset : offset + length]))
 
     def write(self, offset: int, data: bytes, done: Done) -> None:
-        self._data[offset:offset + len(data)] = data
+        self._data[offset : offset + len(data)] = data
         self._loop.call_soon(done, True, b"")
 
     def write_zeroes(self, offset: int, length: int, done: Done) -> None:

@@ -1,9 +1,11 @@
 """RBD block devices and the registered clusters they share a RADOS client through.
 
-Each registered cluster is one RADOS client with one address, so blocklisting that address cuts off exactly the images opened through it.
-Everything but reads and writes is synchronous and blocks the event loop, as it blocks the application thread of the real target.
-Completions arrive on librbd's threads and are handed to the loop, many at a time where they come fast.
+Each registered cluster is one RADOS client with one address, so blocklisting that address cuts off exactly the
+images opened through it. Everything but reads and writes is synchronous and blocks the event loop, as it blocks
+the application thread of the real target. Completions arrive on librbd's threads and are handed to the loop,
+many at a time where they come fast.
 """
+
 from __future__ import annotations
 
 import asyncio
@@ -28,8 +30,12 @@ class CephFailure(Exception):
     """Something in Ceph failed; the RPC only ever says "Operation not permitted"."""
 
 
-def _connect(user_id: Optional[str], params: list[tuple[str, str]], config_file: Optional[str] = None, read_default: bool = True) -> rados.Rados:
-    """Without a named file the usual places are tried, and it is no error to find none there. Parameters override the file. Raises CephFailure."""
+def _connect(
+    user_id: Optional[str], params: list[tuple[str, str]], config_file: Optional[str] = None, read_default: bool = True
+) -> rados.Rados:
+    """Without a named file the usual places are tried, and it is no error to find none there. Parameters override
+    the file. Raises CephFailure.
+    """
     client = None
     try:
         client = rados.Rados(rados_id=user_id or "admin")
@@ -51,15 +57,26 @@ def _connect(user_id: Optional[str], params: list[tuple[str, str]], config_file:
 class Cluster:
     """A registered cluster: a connected RADOS client under a name."""
 
-    def __init__(self, name: str, user_id: Optional[str], config_param: Optional[list[tuple[str, str]]], config_file: Optional[str],
-                 key_file: Optional[str], core_mask: Optional[str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        user_id: Optional[str],
+        config_param: Optional[list[tuple[str, str]]],
+        config_file: Optional[str],
+        key_file: Optional[str],
+        core_mask: Optional[str],
+    ) -> None:
         """Connects. Raises CephFailure."""
         if core_mask is not None and not CORE_MASK.fullmatch(core_mask):
             raise CephFailure(f"{core_mask} is no core mask")
         self.name = name
         self.users = 0
-        self._shown = {"user_id": user_id, "config_param": None if config_param is None else dict(config_param), "config_file": config_file,
-                       "key_file": key_file}
+        self._shown = {
+            "user_id": user_id,
+            "config_param": None if config_param is None else dict(config_param),
+            "config_file": config_file,
+            "key_file": key_file,
+        }
         self._core_mask = core_mask
         params = list(config_param or []) + ([("keyring", key_file)] if key_file else [])
         self.client = _connect(user_id, params, config_file)
@@ -134,7 +151,9 @@ class RbdBdev(Bdev):
         self._completions = _Completions()
 
     def _start(self, operation: Callable, done: Done, *arguments: Any) -> None:
-        def finished(completion: rbd.Completion, data: Optional[bytes] = None, kept_until_done: tuple = arguments) -> None:
+        def finished(
+            completion: rbd.Completion, data: Optional[bytes] = None, kept_until_done: tuple = arguments
+        ) -> None:
             # librbd may read the buffer of a write until now, and its binding does not keep it alive.
             self._completions.put(done, completion.get_return_value() >= 0, data or b"")
 
@@ -168,8 +187,15 @@ class RbdBdev(Bdev):
 class RbdImage:
     """An open image and the client it was opened through. It holds the header watch that `rbd status` shows."""
 
-    def __init__(self, pool_name: str, rbd_name: str, read_only: bool, cluster: Optional[Cluster], user_id: Optional[str],
-                 config: Optional[list[tuple[str, str]]]) -> None:
+    def __init__(
+        self,
+        pool_name: str,
+        rbd_name: str,
+        read_only: bool,
+        cluster: Optional[Cluster],
+        user_id: Optional[str],
+        config: Optional[list[tuple[str, str]]],
+    ) -> None:
         """Without a cluster the image gets a client of its own. Raises CephFailure."""
         self.pool_name, self.rbd_name, self.read_only = pool_name, rbd_name, read_only
         self.cluster = cluster
@@ -186,7 +212,9 @@ class RbdImage:
             cluster.users += 1
             self.owner_json = cluster.bdev_json()
         else:
-            self.owner_json = {key: value for key, value in (("user_id", user_id), ("config", dict(config or []))) if value}
+            self.owner_json = {
+                key: value for key, value in (("user_id", user_id), ("config", dict(config or []))) if value
+            }
         self._guard = threading.Lock()
         self._is_open = True
 
@@ -223,8 +251,9 @@ class RbdImage:
 class SizeWatcher:
     """Notices that an image was resized elsewhere.
 
-    librbd learns it through its header watch, but its Python binding has no callback for that, so the (cached) size is looked at each second.
-    A thread does it: a look may have to read the header, and must not stop the loop while Ceph hangs.
+    librbd learns it through its header watch, but its Python binding has no callback for that, so the (cached)
+    size is looked at each second. A thread does it: a look may have to read the header, and must not stop the
+    loop while Ceph hangs.
     """
 
     def __init__(self, registry: BdevRegistry) -> None:

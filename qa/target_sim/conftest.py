@@ -1,4 +1,5 @@
 """Targets for this layer's tests: processes of the stand-in, or of a real nvmf_tgt named by $NVMF_TGT."""
+
 from __future__ import annotations
 
 import itertools
@@ -47,7 +48,14 @@ class Exported:
         self.port = free_port()
         self.address = listen_address(self.port)
         self.bdevs = [f"m{number}-{nsid}" for nsid in (1, 2)]
-        settings = {"allow_any_host": True, "ana_reporting": True, "max_namespaces": 32, "serial_number": "SN1", "min_cntlid": 5, "max_cntlid": 50}
+        settings = {
+            "allow_any_host": True,
+            "ana_reporting": True,
+            "max_namespaces": 32,
+            "serial_number": "SN1",
+            "min_cntlid": 5,
+            "max_cntlid": 50,
+        }
         target.rpc("nvmf_create_subsystem", nqn=self.nqn, **{**settings, **options})
         for nsid, bdev in enumerate(self.bdevs, 1):
             target.rpc("bdev_malloc_create", name=bdev, num_blocks=8192, block_size=512)
@@ -55,10 +63,20 @@ class Exported:
         target.rpc("nvmf_subsystem_add_listener", nqn=self.nqn, listen_address=self.address)
 
     def add_namespace(self, bdev: str, nsid: int, **options) -> int:
-        return self.target.rpc("nvmf_subsystem_add_ns", nqn=self.nqn, namespace={"bdev_name": bdev, "nsid": nsid, "anagrpid": nsid, **options})
+        return self.target.rpc(
+            "nvmf_subsystem_add_ns",
+            nqn=self.nqn,
+            namespace={"bdev_name": bdev, "nsid": nsid, "anagrpid": nsid, **options},
+        )
 
     def set_ana(self, state: str, group: int) -> bool:
-        return self.target.rpc("nvmf_subsystem_listener_set_ana_state", nqn=self.nqn, listen_address=self.address, ana_state=state, anagrpid=group)
+        return self.target.rpc(
+            "nvmf_subsystem_listener_set_ana_state",
+            nqn=self.nqn,
+            listen_address=self.address,
+            ana_state=state,
+            anagrpid=group,
+        )
 
     def remove(self) -> None:
         self.target.rpc("nvmf_delete_subsystem", nqn=self.nqn)
@@ -74,7 +92,9 @@ def exported(target: TargetProcess) -> Iterator[Exported]:
 
 
 class RbdExported:
-    """A subsystem with namespaces on RBD images, opened through one registered cluster. Namespace n is in ANA group n."""
+    """A subsystem with namespaces on RBD images, opened through one registered cluster. Namespace n is in ANA
+    group n.
+    """
 
     def __init__(self, target: TargetProcess, cluster: Cluster, name: str, images: int = 1, **config) -> None:
         self.target, self.cluster, self.name = target, cluster, name
@@ -82,19 +102,33 @@ class RbdExported:
         self.address = listen_address(self.port)
         self.images = [f"{name}-{number}" for number in range(1, images + 1)]
         params = {"rbd_cache": "false", "rbd_blocklist_on_break_lock": "false", **config}
-        target.rpc("bdev_rbd_register_cluster", name=name, user_id="admin", config_file=str(cluster.conf), config_param=params)
+        target.rpc(
+            "bdev_rbd_register_cluster", name=name, user_id="admin", config_file=str(cluster.conf), config_param=params
+        )
         target.rpc("nvmf_create_subsystem", nqn=self.nqn, allow_any_host=True, ana_reporting=True)
         for nsid, image in enumerate(self.images, 1):
             cluster.run("rbd", "create", image, "--size", "16M")
-            target.rpc("bdev_rbd_create", name=image, pool_name="rbd", rbd_name=image, block_size=512, cluster_name=name)
-            target.rpc("nvmf_subsystem_add_ns", nqn=self.nqn, namespace={"bdev_name": image, "nsid": nsid, "anagrpid": nsid})
+            target.rpc(
+                "bdev_rbd_create", name=image, pool_name="rbd", rbd_name=image, block_size=512, cluster_name=name
+            )
+            target.rpc(
+                "nvmf_subsystem_add_ns", nqn=self.nqn, namespace={"bdev_name": image, "nsid": nsid, "anagrpid": nsid}
+            )
         target.rpc("nvmf_subsystem_add_listener", nqn=self.nqn, listen_address=self.address)
 
     def ana_call(self, state: str, group: int) -> tuple[str, dict]:
-        return "nvmf_subsystem_listener_set_ana_state", {"nqn": self.nqn, "listen_address": self.address, "ana_state": state, "anagrpid": group}
+        return "nvmf_subsystem_listener_set_ana_state", {
+            "nqn": self.nqn,
+            "listen_address": self.address,
+            "ana_state": state,
+            "anagrpid": group,
+        }
 
     def watchers(self, image: str) -> list[str]:
-        return [watcher["address"] for watcher in json.loads(self.cluster.run("rbd", "status", image, "--format", "json"))["watchers"]]
+        return [
+            watcher["address"]
+            for watcher in json.loads(self.cluster.run("rbd", "status", image, "--format", "json"))["watchers"]
+        ]
 
     def remove(self) -> None:
         self.target.rpc("nvmf_delete_subsystem", nqn=self.nqn)

@@ -1,7 +1,10 @@
-"""One controller: the association of a host with a subsystem, made by a Fabrics connect on an admin queue and ended with it.
+"""One controller: the association of a host with a subsystem, made by a Fabrics connect on an admin queue and
+ended with it.
 
-Holds the properties (CC, CSTS), the keep-alive timer and the admin commands. I/O queues belong to it and go when it goes.
+Holds the properties (CC, CSTS), the keep-alive timer and the admin commands. I/O queues belong to it and go
+when it goes.
 """
+
 from __future__ import annotations
 
 import asyncio
@@ -11,9 +14,23 @@ from typing import TYPE_CHECKING, Callable, Optional
 from . import identify, log_pages
 from .events import ENABLE_ANA, ENABLE_DISCOVERY, ENABLE_NAMESPACE, Events
 from .features import Features, rounded_kato_ms
-from .nvme_format import (ABORTED_BY_REQUEST, ADMIN_ABORT, ADMIN_ASYNC_EVENT, ADMIN_GET_FEATURES, ADMIN_GET_LOG_PAGE, ADMIN_IDENTIFY, ADMIN_KEEP_ALIVE,
-                          ADMIN_SET_FEATURES, COMMAND_SEQUENCE_ERROR, CONNECT_INVALID_PARAM, INVALID_FIELD, INVALID_OPCODE, MAX_QUEUE_DEPTH, SUCCESS,
-                          Command)
+from .nvme_format import (
+    ABORTED_BY_REQUEST,
+    ADMIN_ABORT,
+    ADMIN_ASYNC_EVENT,
+    ADMIN_GET_FEATURES,
+    ADMIN_GET_LOG_PAGE,
+    ADMIN_IDENTIFY,
+    ADMIN_KEEP_ALIVE,
+    ADMIN_SET_FEATURES,
+    COMMAND_SEQUENCE_ERROR,
+    CONNECT_INVALID_PARAM,
+    INVALID_FIELD,
+    INVALID_OPCODE,
+    MAX_QUEUE_DEPTH,
+    SUCCESS,
+    Command,
+)
 from .subsystem import Listener, Namespace, Subsystem
 
 if TYPE_CHECKING:
@@ -27,12 +44,23 @@ PROPERTY_CAP, PROPERTY_VS, PROPERTY_CC, PROPERTY_CSTS, PROPERTY_NSSR, PROPERTY_C
 CC_ENABLE, CC_SHUTDOWN = 1 << 0, 3 << 14
 CSTS_READY, CSTS_FATAL, CSTS_SHUTDOWN_COMPLETE = 1 << 0, 1 << 1, 2 << 2
 NOT_ABORTED = 1
-_DISCOVERY_COMMANDS = frozenset((ADMIN_IDENTIFY, ADMIN_GET_LOG_PAGE, ADMIN_KEEP_ALIVE, ADMIN_SET_FEATURES, ADMIN_GET_FEATURES, ADMIN_ASYNC_EVENT))
+_DISCOVERY_COMMANDS = frozenset(
+    (ADMIN_IDENTIFY, ADMIN_GET_LOG_PAGE, ADMIN_KEEP_ALIVE, ADMIN_SET_FEATURES, ADMIN_GET_FEATURES, ADMIN_ASYNC_EVENT)
+)
 
 
 class Controller:
-    def __init__(self, target: NvmfTarget, subsystem: Subsystem, listener: Optional[Listener], cntlid: int, hostnqn: str, hostid: bytes, kato_ms: int,
-                 connection: Connection) -> None:
+    def __init__(
+        self,
+        target: NvmfTarget,
+        subsystem: Subsystem,
+        listener: Optional[Listener],
+        cntlid: int,
+        hostnqn: str,
+        hostid: bytes,
+        kato_ms: int,
+        connection: Connection,
+    ) -> None:
         self.target = target
         self.subsystem = subsystem
         self.listener = listener
@@ -109,8 +137,15 @@ class Controller:
     def get_property(self, command: Command) -> None:
         size = 8 if command.cdw10 & 7 == 1 else 4
         offset = command.cdw11
-        values = {PROPERTY_CAP: CAPABILITIES, PROPERTY_CAP + 4: CAPABILITIES >> 32, PROPERTY_VS: identify.NVME_VERSION, PROPERTY_CC: self._cc,
-                  PROPERTY_CSTS: self._csts, PROPERTY_NSSR: 0, PROPERTY_CRTO: RESET_TIMEOUT_UNITS}
+        values = {
+            PROPERTY_CAP: CAPABILITIES,
+            PROPERTY_CAP + 4: CAPABILITIES >> 32,
+            PROPERTY_VS: identify.NVME_VERSION,
+            PROPERTY_CC: self._cc,
+            PROPERTY_CSTS: self._csts,
+            PROPERTY_NSSR: 0,
+            PROPERTY_CRTO: RESET_TIMEOUT_UNITS,
+        }
         if offset not in values or (size == 8 and offset != PROPERTY_CAP) or command.cdw10 & 7 > 1:
             command.complete(CONNECT_INVALID_PARAM)
             return
@@ -140,6 +175,7 @@ class Controller:
 
     def _quiesce(self, then: Callable[[], None]) -> None:
         """CSTS shows a reset or shutdown as done when the I/O queues are gone, which takes as long as their I/O."""
+
         async def wait() -> None:
             for connection in list(self.io_queues.values()):
                 await connection.wait_closed()
@@ -198,8 +234,13 @@ class Controller:
 
     def as_json(self) -> dict:
         hostid = "-".join(part.hex() for part in struct.unpack("4s2s2s2s6s", self.hostid))
-        return {"cntlid": self.cntlid, "cntrltype": "discovery" if self.subsystem.is_discovery else "io", "hostnqn": self.hostnqn, "hostid": hostid,
-                "num_io_qpairs": 1 + len(self.io_queues)}
+        return {
+            "cntlid": self.cntlid,
+            "cntrltype": "discovery" if self.subsystem.is_discovery else "io",
+            "hostnqn": self.hostnqn,
+            "hostid": hostid,
+            "num_io_qpairs": 1 + len(self.io_queues),
+        }
 
     def connections(self) -> dict[int, Connection]:
         return {0: self.admin_connection, **self.io_queues}

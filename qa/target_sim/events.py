@@ -1,4 +1,7 @@
-"""Asynchronous events of one controller: which are enabled, masked until their log page is read, waiting, or handed to a waiting request."""
+"""Asynchronous events of one controller: which are enabled, masked until their log page is read, waiting, or
+handed to a waiting request.
+"""
+
 from __future__ import annotations
 
 from typing import Optional

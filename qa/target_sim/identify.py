@@ -2,12 +2,22 @@
 
 Left out, and therefore reported as unsupported: compare, reservations and copy.
 """
+
 from __future__ import annotations
 
 import struct
 from typing import TYPE_CHECKING, Optional
 
-from .nvme_format import IN_CAPSULE_SIZE, INVALID_FIELD, INVALID_NAMESPACE, KEEP_ALIVE_GRANULARITY_MS, MAX_IO_SIZE, MAX_QUEUE_DEPTH, SUCCESS, Command
+from .nvme_format import (
+    IN_CAPSULE_SIZE,
+    INVALID_FIELD,
+    INVALID_NAMESPACE,
+    KEEP_ALIVE_GRANULARITY_MS,
+    MAX_IO_SIZE,
+    MAX_QUEUE_DEPTH,
+    SUCCESS,
+    Command,
+)
 from .subsystem import INACCESSIBLE, Namespace, Subsystem
 
 if TYPE_CHECKING:
@@ -18,7 +28,13 @@ FIRMWARE = b"26.05"
 NVME_VERSION = 0x00020000
 GLOBAL_NSID = 0xFFFFFFFF
 CNS_NAMESPACE, CNS_CONTROLLER, CNS_ACTIVE_NAMESPACES, CNS_DESCRIPTORS = 0x00, 0x01, 0x02, 0x03
-CNS_NVM_NAMESPACE, CNS_NVM_CONTROLLER, CNS_NVM_ACTIVE_NAMESPACES, CNS_INDEPENDENT_NAMESPACE, CNS_COMMAND_SETS = 0x05, 0x06, 0x07, 0x08, 0x1C
+CNS_NVM_NAMESPACE, CNS_NVM_CONTROLLER, CNS_NVM_ACTIVE_NAMESPACES, CNS_INDEPENDENT_NAMESPACE, CNS_COMMAND_SETS = (
+    0x05,
+    0x06,
+    0x07,
+    0x08,
+    0x1C,
+)
 CSI_NVM = 0
 OAES_NAMESPACE, OAES_ANA, OAES_DISCOVERY = 1 << 8, 1 << 11, 1 << 31
 DSM_AND_WRITE_ZEROES = 0x0C
@@ -86,7 +102,15 @@ def identify_controller(controller: Controller) -> bytes:
 
 
 def _put_nvm_controller(page: bytearray, subsystem: Subsystem) -> None:
-    _put(page, 0, "HH20s40s", 0x8086, 0x8086, subsystem.serial_number.encode().ljust(20), subsystem.model_number.encode().ljust(40))
+    _put(
+        page,
+        0,
+        "HH20s40s",
+        0x8086,
+        0x8086,
+        subsystem.serial_number.encode().ljust(20),
+        subsystem.model_number.encode().ljust(40),
+    )
     _put(page, 72, "B3sB", 6, bytes((0xE4, 0xD2, 0x5C)), 0x03)
     _put(page, 92, "II", OAES_NAMESPACE, 1)
     _put(page, 111, "B", 1)
@@ -141,7 +165,9 @@ def _active_namespaces(controller: Controller, command: Command, cns: int) -> tu
         return INVALID_NAMESPACE, b""
     if cns == CNS_NVM_ACTIVE_NAMESPACES and command.cdw11 >> 24 != CSI_NVM:
         return INVALID_FIELD, b""
-    nsids = [nsid for nsid in sorted(controller.subsystem.namespaces) if nsid > command.nsid and controller.namespace(nsid)][:1024]
+    nsids = [
+        nsid for nsid in sorted(controller.subsystem.namespaces) if nsid > command.nsid and controller.namespace(nsid)
+    ][:1024]
     return SUCCESS, struct.pack(f"<{len(nsids)}I", *nsids).ljust(SIZE, b"\0")
 
 

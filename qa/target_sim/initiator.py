@@ -1,7 +1,9 @@
 """For tests: a small NVMe/TCP host. Blocking, one socket per queue, several commands may be in flight.
 
-It is written from the specifications alone, apart from the constants that the stand-in uses too, so that it can tell whether either target speaks NVMe/TCP.
+It is written from the specifications alone, apart from the constants that the stand-in uses too, so that it can
+tell whether either target speaks NVMe/TCP.
 """
+
 from __future__ import annotations
 
 import socket
@@ -51,9 +53,21 @@ class Queue:
 
     # commands
 
-    def submit(self, opcode: int, nsid: int = 0, cdw10: int = 0, cdw11: int = 0, cdw12: int = 0, cdw13: int = 0, data: bytes = b"", length: int = 0,
-               fabrics: Optional[bytes] = None) -> int:
-        """Sends a command and returns its id. `data` goes out, `length` bytes are expected in. `fabrics` is the 24 bytes from offset 40."""
+    def submit(
+        self,
+        opcode: int,
+        nsid: int = 0,
+        cdw10: int = 0,
+        cdw11: int = 0,
+        cdw12: int = 0,
+        cdw13: int = 0,
+        data: bytes = b"",
+        length: int = 0,
+        fabrics: Optional[bytes] = None,
+    ) -> int:
+        """Sends a command and returns its id. `data` goes out, `length` bytes are expected in. `fabrics` is the 24
+        bytes from offset 40.
+        """
         cid = self._next_cid
         self._next_cid = (cid + 1) % 128
         in_capsule = len(data) if len(data) <= self.in_capsule_limit else 0
@@ -89,9 +103,19 @@ class Queue:
                 self._socket.settimeout(LIMIT_S)
         return cid in self._done
 
-    def connect(self, nqn: str, qid: int, cntlid: int, hostnqn: str, hostid: bytes, kato_ms: int, size: int = 31) -> Completion:
-        data = hostid + struct.pack("<H238x", cntlid) + nqn.encode().ljust(256, b"\0") + hostnqn.encode().ljust(256, b"\0") + bytes(256)
-        answer = self.command(FABRICS, nsid=CONNECT, data=data, fabrics=struct.pack("<HHHBBI12x", 0, qid, size, 0, 0, kato_ms))
+    def connect(
+        self, nqn: str, qid: int, cntlid: int, hostnqn: str, hostid: bytes, kato_ms: int, size: int = 31
+    ) -> Completion:
+        data = (
+            hostid
+            + struct.pack("<H238x", cntlid)
+            + nqn.encode().ljust(256, b"\0")
+            + hostnqn.encode().ljust(256, b"\0")
+            + bytes(256)
+        )
+        answer = self.command(
+            FABRICS, nsid=CONNECT, data=data, fabrics=struct.pack("<HHHBBI12x", 0, qid, size, 0, 0, kato_ms)
+        )
         if qid:
             self.in_capsule_limit = IN_CAPSULE_LIMIT
         return answer
@@ -143,11 +167,13 @@ class Queue:
     def _handle(self, kind: int, flags: int, pdu: bytes) -> None:
         if kind == RESPONSE:
             dw0, dw1, _, _, cid, status = struct.unpack_from("<IIHHHH", pdu, 8)
-            self._finish(cid, Completion(status >> 1 & 0x7FF, bool(status >> 15), dw0, dw1, bytes(self._read.get(cid, b""))))
+            self._finish(
+                cid, Completion(status >> 1 & 0x7FF, bool(status >> 15), dw0, dw1, bytes(self._read.get(cid, b"")))
+            )
         elif kind == C2H_DATA:
             cid, _, offset, length = struct.unpack_from("<HHII", pdu, 8)
             assert offset == len(self._read[cid]) and len(pdu) == pdu[3] + length, "data out of order"
-            self._read[cid] += pdu[pdu[3]:]
+            self._read[cid] += pdu[pdu[3] :]
             if flags & SUCCESS:
                 self._finish(cid, Completion(0, False, 0, 0, bytes(self._read[cid])))
         elif kind == R2T:
@@ -157,11 +183,16 @@ class Queue:
             raise AssertionError(f"unexpected PDU type {kind}: {pdu[:32].hex()}")
 
     def _send_data(self, cid: int, tag: int, offset: int, length: int) -> None:
-        data = self._to_send[cid][offset:offset + length]
+        data = self._to_send[cid][offset : offset + length]
         for start in range(0, length, self.max_h2c_data):
-            part = data[start:start + self.max_h2c_data]
+            part = data[start : start + self.max_h2c_data]
             flags = LAST if start + len(part) == length else 0
-            self._socket.sendall(struct.pack("<BBBBIHHIIxxxx", H2C_DATA, flags, 24, 24, 24 + len(part), cid, tag, offset + start, len(part)) + part)
+            self._socket.sendall(
+                struct.pack(
+                    "<BBBBIHHIIxxxx", H2C_DATA, flags, 24, 24, 24 + len(part), cid, tag, offset + start, len(part)
+                )
+                + part
+            )
 
     def _finish(self, cid: int, completion: Completion) -> None:
         self._read.pop(cid, None)
@@ -172,7 +203,15 @@ class Queue:
 class Host:
     """A host connected to one subsystem at one address: an admin queue, enabled, and I/O queues as asked."""
 
-    def __init__(self, port: int, nqn: str, queues: int = 1, kato_ms: int = 0, hostnqn: Optional[str] = None, address: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        port: int,
+        nqn: str,
+        queues: int = 1,
+        kato_ms: int = 0,
+        hostnqn: Optional[str] = None,
+        address: str = "127.0.0.1",
+    ) -> None:
         self.hostid = uuid.uuid4()
         self.hostnqn = hostnqn or f"nqn.2014-08.org.nvmexpress:uuid:{self.hostid}"
         self.admin = Queue(port, address)
@@ -201,8 +240,14 @@ class Host:
 
     def log_page(self, page: int, length: int, retain: bool = False, offset: int = 0) -> Completion:
         words = length // 4 - 1
-        return self.admin.command(0x02, nsid=0xFFFFFFFF if page != 0x70 else 0, cdw10=page | retain << 15 | (words & 0xFFFF) << 16, cdw11=words >> 16,
-                                  cdw12=offset, length=length)
+        return self.admin.command(
+            0x02,
+            nsid=0xFFFFFFFF if page != 0x70 else 0,
+            cdw10=page | retain << 15 | (words & 0xFFFF) << 16,
+            cdw11=words >> 16,
+            cdw12=offset,
+            length=length,
+        )
 
     def ana_states(self) -> dict[int, int]:
         """ANA group id -> state, from the ANA log."""
@@ -215,10 +260,14 @@ class Host:
         return states
 
     def read(self, nsid: int, block: int, blocks: int, block_size: int = 512) -> Completion:
-        return self.io[0].command(0x02, nsid=nsid, cdw10=block & 0xFFFFFFFF, cdw11=block >> 32, cdw12=blocks - 1, length=blocks * block_size)
+        return self.io[0].command(
+            0x02, nsid=nsid, cdw10=block & 0xFFFFFFFF, cdw11=block >> 32, cdw12=blocks - 1, length=blocks * block_size
+        )
 
     def submit_write(self, nsid: int, block: int, data: bytes, block_size: int = 512) -> int:
-        return self.io[0].submit(0x01, nsid=nsid, cdw10=block & 0xFFFFFFFF, cdw11=block >> 32, cdw12=len(data) // block_size - 1, data=data)
+        return self.io[0].submit(
+            0x01, nsid=nsid, cdw10=block & 0xFFFFFFFF, cdw11=block >> 32, cdw12=len(data) // block_size - 1, data=data
+        )
 
     def write(self, nsid: int, block: int, data: bytes, block_size: int = 512) -> Completion:
         return self.io[0].wait(self.submit_write(nsid, block, data, block_size))

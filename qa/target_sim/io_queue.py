@@ -1,11 +1,31 @@
-"""I/O commands: the checks a target makes before a namespace's bdev gets them, and what its answer means to the host."""
+"""I/O commands: the checks a target makes before a namespace's bdev gets them, and what its answer means to the
+host.
+"""
+
 from __future__ import annotations
 
 import struct
 from typing import TYPE_CHECKING
 
-from .nvme_format import (ANA_INACCESSIBLE, COMMAND_SEQUENCE_ERROR, DNR, INTERNAL_ERROR, INVALID_FIELD, INVALID_NAMESPACE, INVALID_OPCODE, IO_DATASET_MANAGEMENT,
-                          IO_FLUSH, IO_READ, IO_WRITE, IO_WRITE_ZEROES, LBA_OUT_OF_RANGE, MAX_IO_SIZE, SGL_LENGTH_INVALID, SUCCESS, Command)
+from .nvme_format import (
+    ANA_INACCESSIBLE,
+    COMMAND_SEQUENCE_ERROR,
+    DNR,
+    INTERNAL_ERROR,
+    INVALID_FIELD,
+    INVALID_NAMESPACE,
+    INVALID_OPCODE,
+    IO_DATASET_MANAGEMENT,
+    IO_FLUSH,
+    IO_READ,
+    IO_WRITE,
+    IO_WRITE_ZEROES,
+    LBA_OUT_OF_RANGE,
+    MAX_IO_SIZE,
+    SGL_LENGTH_INVALID,
+    SUCCESS,
+    Command,
+)
 from .subsystem import INACCESSIBLE
 
 if TYPE_CHECKING:
@@ -26,7 +46,9 @@ class IoQueue:
         self._controller = controller
 
     def execute(self, command: Command) -> None:
-        """Held back while its namespace is paused; refused where the ANA state says inaccessible, which leaves I/O in flight alone."""
+        """Held back while its namespace is paused; refused where the ANA state says inaccessible, which leaves I/O
+        in flight alone.
+        """
         controller = self._controller
         namespace = controller.subsystem.namespaces.get(command.nsid)
         if namespace is None or not namespace.is_visible(controller.hostnqn):
@@ -75,7 +97,9 @@ class IoQueue:
             if command.cdw12 & WRITE_ZEROES_DEALLOCATE:
                 self._finish(command, INVALID_FIELD)
             else:
-                bdev.write_zeroes(offset, length, lambda ok, data: self._finish(command, SUCCESS if ok else INTERNAL_ERROR))
+                bdev.write_zeroes(
+                    offset, length, lambda ok, data: self._finish(command, SUCCESS if ok else INTERNAL_ERROR)
+                )
         elif length > command.length or length > MAX_IO_SIZE:
             self._finish(command, SGL_LENGTH_INVALID)
         elif opcode == IO_READ:
@@ -93,7 +117,9 @@ class IoQueue:
             self._finish(command, INTERNAL_ERROR)
 
     def _dataset_management(self, command: Command, bdev: Bdev) -> None:
-        """A subsystem that limits the size of a range takes one range a command and passes over the others, as it told the host."""
+        """A subsystem that limits the size of a range takes one range a command and passes over the others, as it
+        told the host.
+        """
         count, limit = (command.cdw10 & 0xFF) + 1, self._controller.subsystem.dmrsl
         if not command.cdw11 & DEALLOCATE:
             self._finish(command, SUCCESS)

@@ -1,8 +1,11 @@
-"""JSON as the target's RPC server reads it: strict, incremental, with duplicate members and the text of numbers kept.
+"""JSON as the target's RPC server reads it: strict, incremental, with duplicate members and the text of numbers
+kept.
 
-`first_value` splits a byte stream into JSON values. Python's decoder does the parsing; what it cannot do by itself is to tell text that is
-wrong from text that has not arrived whole, which decides between closing a connection and waiting.
+`first_value` splits a byte stream into JSON values. Python's decoder does the parsing; what it cannot do by
+itself is to tell text that is wrong from text that has not arrived whole, which decides between closing a
+connection and waiting.
 """
+
 from __future__ import annotations
 
 import json
@@ -43,7 +46,9 @@ def _refuse_constant(text: str) -> None:
     raise Malformed(f"{text} is no JSON value")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=Members, parse_float=Number, parse_int=Number, parse_constant=_refuse_constant)
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=Members, parse_float=Number, parse_int=Number, parse_constant=_refuse_constant
+)
 
 
 def first_value(text: str, start: int) -> Optional[tuple[Any, int]]:
@@ -68,7 +73,7 @@ def first_value(text: str, start: int) -> Optional[tuple[Any, int]]:
 def _is_unfinished(text: str, error: json.JSONDecodeError) -> bool:
     if error.msg.startswith("Unterminated string"):
         return True
-    rest = text[error.pos:].strip(WHITESPACE)
+    rest = text[error.pos :].strip(WHITESPACE)
     if error.msg.startswith("Invalid \\uXXXX escape"):
         return len(rest) < 5
     return bool(_UNFINISHED_WORD.match(rest))

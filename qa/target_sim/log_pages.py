@@ -1,4 +1,5 @@
 """Get Log Page: ANA, changed namespaces, discovery, effects, and the pages that are only ever zeros here."""
+
 from __future__ import annotations
 
 import struct
@@ -6,17 +7,50 @@ from typing import TYPE_CHECKING, Optional
 
 from . import events, features
 from .identify import FIRMWARE
-from .nvme_format import (ADMIN_ABORT, ADMIN_ASYNC_EVENT, ADMIN_GET_FEATURES, ADMIN_GET_LOG_PAGE, ADMIN_IDENTIFY, ADMIN_KEEP_ALIVE, ADMIN_SET_FEATURES,
-                          INVALID_FIELD, INVALID_LOG_PAGE, IO_DATASET_MANAGEMENT, IO_FLUSH, IO_READ, IO_WRITE, IO_WRITE_ZEROES, MAX_QUEUE_DEPTH,
-                          SUCCESS, Command)
+from .nvme_format import (
+    ADMIN_ABORT,
+    ADMIN_ASYNC_EVENT,
+    ADMIN_GET_FEATURES,
+    ADMIN_GET_LOG_PAGE,
+    ADMIN_IDENTIFY,
+    ADMIN_KEEP_ALIVE,
+    ADMIN_SET_FEATURES,
+    INVALID_FIELD,
+    INVALID_LOG_PAGE,
+    IO_DATASET_MANAGEMENT,
+    IO_FLUSH,
+    IO_READ,
+    IO_WRITE,
+    IO_WRITE_ZEROES,
+    MAX_QUEUE_DEPTH,
+    SUCCESS,
+    Command,
+)
 
 if TYPE_CHECKING:
     from .controller import Controller
     from .subsystem import Listener, Subsystem
     from .target import NvmfTarget
 
-SUPPORTED_PAGES, ERROR, HEALTH, FIRMWARE_SLOT, EFFECTS, FEATURE_EFFECTS, MI_EFFECTS = 0x00, 0x01, 0x02, 0x03, 0x05, 0x12, 0x13
-NVM_PAGES = (SUPPORTED_PAGES, ERROR, HEALTH, FIRMWARE_SLOT, events.LOG_CHANGED_NAMESPACES, EFFECTS, FEATURE_EFFECTS, MI_EFFECTS)
+SUPPORTED_PAGES, ERROR, HEALTH, FIRMWARE_SLOT, EFFECTS, FEATURE_EFFECTS, MI_EFFECTS = (
+    0x00,
+    0x01,
+    0x02,
+    0x03,
+    0x05,
+    0x12,
+    0x13,
+)
+NVM_PAGES = (
+    SUPPORTED_PAGES,
+    ERROR,
+    HEALTH,
+    FIRMWARE_SLOT,
+    events.LOG_CHANGED_NAMESPACES,
+    EFFECTS,
+    FEATURE_EFFECTS,
+    MI_EFFECTS,
+)
 ZERO_PAGE_SIZE = 4096
 IS_SUPPORTED, CHANGES_BLOCKS = 1 << 0, 1 << 1
 NAMESPACE_SCOPE, CONTROLLER_SCOPE = 1 << 20, 1 << 21
@@ -39,7 +73,7 @@ def answer(controller: Controller, command: Command) -> tuple[int, bytes]:
     if offset >= len(page):
         return INVALID_FIELD, b""
     controller.events.log_page_read(page_id, retain=bool(command.cdw10 >> 15 & 1))
-    return SUCCESS, page[offset:offset + length].ljust(length, b"\0")
+    return SUCCESS, page[offset : offset + length].ljust(length, b"\0")
 
 
 def _page(controller: Controller, page_id: int, groups_only: bool) -> Optional[bytes]:
@@ -58,7 +92,13 @@ def _page(controller: Controller, page_id: int, groups_only: bool) -> Optional[b
         ana = (events.LOG_ANA,) if controller.subsystem.ana_reporting else ()
         return _flags(1024, dict.fromkeys(NVM_PAGES + ana, IS_SUPPORTED))
     if page_id == FEATURE_EFFECTS:
-        return _flags(1024, {**dict.fromkeys(features.CONTROLLER_FEATURES, IS_SUPPORTED | CONTROLLER_SCOPE), features.ERROR_RECOVERY: IS_SUPPORTED | NAMESPACE_SCOPE})
+        return _flags(
+            1024,
+            {
+                **dict.fromkeys(features.CONTROLLER_FEATURES, IS_SUPPORTED | CONTROLLER_SCOPE),
+                features.ERROR_RECOVERY: IS_SUPPORTED | NAMESPACE_SCOPE,
+            },
+        )
     if page_id in (ERROR, HEALTH, MI_EFFECTS):
         return bytes(ZERO_PAGE_SIZE * 2)
     return None
@@ -76,16 +116,31 @@ def ana_log(controller: Controller, groups_only: bool) -> bytes:
 
 def discovery_log(target: NvmfTarget, hostnqn: str) -> bytes:
     """The listeners of every subsystem that this host may use."""
-    entries = [_discovery_entry(subsystem, listener) for subsystem in target.subsystems.values() if subsystem.allows_host(hostnqn)
-               for listener in subsystem.listeners]
+    entries = [
+        _discovery_entry(subsystem, listener)
+        for subsystem in target.subsystems.values()
+        if subsystem.allows_host(hostnqn)
+        for listener in subsystem.listeners
+    ]
     return struct.pack("<QQH1006x", target.discovery_generation, len(entries), 0) + b"".join(entries)
 
 
 def _discovery_entry(subsystem: Subsystem, listener: Listener) -> bytes:
     address = listener.address
     requirement = SECURE_CHANNEL_REQUIRED if listener.secure_channel else SECURE_CHANNEL_NOT_REQUIRED
-    return struct.pack("<BBBBHHH22x32s192x256s256s256x", TCP, IPV6 if address.adrfam == "IPv6" else IPV4, SUBTYPE_NVM, requirement, listener.port_id, 0xFFFF,
-                       MAX_QUEUE_DEPTH, address.trsvcid.encode().ljust(32), subsystem.nqn.encode(), address.traddr.encode().ljust(256))
+    return struct.pack(
+        "<BBBBHHH22x32s192x256s256s256x",
+        TCP,
+        IPV6 if address.adrfam == "IPv6" else IPV4,
+        SUBTYPE_NVM,
+        requirement,
+        listener.port_id,
+        0xFFFF,
+        MAX_QUEUE_DEPTH,
+        address.trsvcid.encode().ljust(32),
+        subsystem.nqn.encode(),
+        address.traddr.encode().ljust(256),
+    )
 
 
 def _flags(size: int, flags: dict[int, int]) -> bytes:
@@ -97,6 +152,8 @@ def _effects() -> bytes:
     both = IS_SUPPORTED | NAMESPACE_SCOPE | CONTROLLER_SCOPE
     admin = dict.fromkeys((ADMIN_GET_LOG_PAGE, ADMIN_IDENTIFY, ADMIN_SET_FEATURES, ADMIN_GET_FEATURES), both)
     admin.update(dict.fromkeys((ADMIN_ABORT, ADMIN_ASYNC_EVENT, ADMIN_KEEP_ALIVE), IS_SUPPORTED | CONTROLLER_SCOPE))
-    io = dict.fromkeys((IO_FLUSH, IO_WRITE, IO_WRITE_ZEROES, IO_DATASET_MANAGEMENT), IS_SUPPORTED | CHANGES_BLOCKS | NAMESPACE_SCOPE)
+    io = dict.fromkeys(
+        (IO_FLUSH, IO_WRITE, IO_WRITE_ZEROES, IO_DATASET_MANAGEMENT), IS_SUPPORTED | CHANGES_BLOCKS | NAMESPACE_SCOPE
+    )
     io[IO_READ] = IS_SUPPORTED | NAMESPACE_SCOPE
     return _flags(1024, admin) + _flags(1024, io) + bytes(2048)

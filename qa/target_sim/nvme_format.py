@@ -2,6 +2,7 @@
 
 Names and numbers follow the NVM Express base, NVM command set, NVMe over Fabrics and TCP transport specifications.
 """
+
 from __future__ import annotations
 
 import struct
@@ -35,7 +36,17 @@ ADMIN_GET_LOG_PAGE, ADMIN_IDENTIFY, ADMIN_ABORT, ADMIN_SET_FEATURES, ADMIN_GET_F
 ADMIN_ASYNC_EVENT, ADMIN_KEEP_ALIVE = 0x0C, 0x18
 IO_FLUSH, IO_WRITE, IO_READ, IO_WRITE_ZEROES, IO_DATASET_MANAGEMENT = 0x00, 0x01, 0x02, 0x08, 0x09
 
-ICREQ, ICRESP, H2C_TERM_REQ, C2H_TERM_REQ, CAPSULE_CMD, CAPSULE_RESP, H2C_DATA, C2H_DATA, R2T = 0, 1, 2, 3, 4, 5, 6, 7, 9
+ICREQ, ICRESP, H2C_TERM_REQ, C2H_TERM_REQ, CAPSULE_CMD, CAPSULE_RESP, H2C_DATA, C2H_DATA, R2T = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    7,
+    9,
+)
 FLAG_LAST, FLAG_SUCCESS = 0x4, 0x8
 SGL_IN_CAPSULE, SGL_TRANSPORT = 0x01, 0x5A
 TERM_INVALID_HEADER, TERM_SEQUENCE_ERROR, TERM_DATA_OUT_OF_RANGE = 1, 2, 5
@@ -64,13 +75,40 @@ KEEP_ALIVE_MINIMUM_MS = 10000
 class Command:
     """One command while it is executed. `data` is what the host sent with it."""
 
-    __slots__ = ("connection", "opcode", "fuse", "cid", "nsid", "length", "sgl_type", "cdw10", "cdw11", "cdw12", "cdw13", "raw", "data", "buffer", "received", "namespace")
+    __slots__ = (
+        "connection",
+        "opcode",
+        "fuse",
+        "cid",
+        "nsid",
+        "length",
+        "sgl_type",
+        "cdw10",
+        "cdw11",
+        "cdw12",
+        "cdw13",
+        "raw",
+        "data",
+        "buffer",
+        "received",
+        "namespace",
+    )
 
     def __init__(self, connection, raw: bytes) -> None:
         self.connection = connection
         self.raw = raw
-        (self.opcode, flags, self.cid, self.nsid, self.length, self.sgl_type,
-         self.cdw10, self.cdw11, self.cdw12, self.cdw13) = COMMAND.unpack(raw)
+        (
+            self.opcode,
+            flags,
+            self.cid,
+            self.nsid,
+            self.length,
+            self.sgl_type,
+            self.cdw10,
+            self.cdw11,
+            self.cdw12,
+            self.cdw13,
+        ) = COMMAND.unpack(raw)
         self.fuse = flags & 3
         self.data = b""
         self.buffer = None

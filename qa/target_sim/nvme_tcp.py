@@ -1,17 +1,49 @@
 """One NVMe/TCP connection: PDUs in and out.
 
-It turns capsules into Commands, fetches write data (in the capsule, or by one R2T for the whole length), and sends completions and read data.
-What a command means is decided elsewhere (`dispatch`). Digests are not offered.
+It turns capsules into Commands, fetches write data (in the capsule, or by one R2T for the whole length), and
+sends completions and read data. What a command means is decided elsewhere (`dispatch`). Digests are not
+offered.
 """
+
 from __future__ import annotations
 
 import asyncio
 from typing import Callable, Optional
 
-from .nvme_format import (C2H_DATA, C2H_TERM_REQ, CAPSULE_CMD, CAPSULE_HEADER_SIZE, CAPSULE_RESP, DATA_HEADER, DATA_HEADER_SIZE, FLAG_LAST, FLAG_SUCCESS,
-                          H2C_DATA, H2C_TERM_REQ, IC_RESPONSE, IC_SIZE, ICREQ, ICRESP, MAX_IO_SIZE, MAX_QUEUE_DEPTH, PDU_HEADER, PDU_HEADER_SIZE, R2T, RESPONSE,
-                          RESPONSE_SIZE, SGL_IN_CAPSULE, SGL_LENGTH_INVALID, SGL_TRANSPORT, SGL_TYPE_INVALID, SUCCESS, TERM_DATA_OUT_OF_RANGE,
-                          TERM_INVALID_HEADER, TERM_REQUEST, TERM_SEQUENCE_ERROR, Command)
+from .nvme_format import (
+    C2H_DATA,
+    C2H_TERM_REQ,
+    CAPSULE_CMD,
+    CAPSULE_HEADER_SIZE,
+    CAPSULE_RESP,
+    DATA_HEADER,
+    DATA_HEADER_SIZE,
+    FLAG_LAST,
+    FLAG_SUCCESS,
+    H2C_DATA,
+    H2C_TERM_REQ,
+    IC_RESPONSE,
+    IC_SIZE,
+    ICREQ,
+    ICRESP,
+    MAX_IO_SIZE,
+    MAX_QUEUE_DEPTH,
+    PDU_HEADER,
+    PDU_HEADER_SIZE,
+    R2T,
+    RESPONSE,
+    RESPONSE_SIZE,
+    SGL_IN_CAPSULE,
+    SGL_LENGTH_INVALID,
+    SGL_TRANSPORT,
+    SGL_TYPE_INVALID,
+    SUCCESS,
+    TERM_DATA_OUT_OF_RANGE,
+    TERM_INVALID_HEADER,
+    TERM_REQUEST,
+    TERM_SEQUENCE_ERROR,
+    Command,
+)
 from .subsystem import Address
 
 MAX_PDU_SIZE = CAPSULE_HEADER_SIZE + MAX_IO_SIZE + 4096
@@ -29,11 +61,17 @@ class ProtocolError(Exception):
 class Connection(asyncio.Protocol):
     """`queue` and `queue_size` are set by a successful Fabrics connect.
 
-    A connection that the target closes while I/O of it is in flight stays open, deaf and mute, until that I/O is done: its host notices nothing before.
+    A connection that the target closes while I/O of it is in flight stays open, deaf and mute, until that I/O
+    is done: its host notices nothing before.
     """
 
-    def __init__(self, address: Address, dispatch: Callable[[Command], None], on_open: Callable[[Connection], None],
-                 on_lost: Callable[[Connection], None]) -> None:
+    def __init__(
+        self,
+        address: Address,
+        dispatch: Callable[[Command], None],
+        on_open: Callable[[Connection], None],
+        on_lost: Callable[[Connection], None],
+    ) -> None:
         self.address = address
         self.queue = None
         self.queue_size = MAX_QUEUE_DEPTH
@@ -122,7 +160,7 @@ class Connection(asyncio.Protocol):
     def _capsule(self, data: bytes, position: int, data_offset: int, size: int) -> None:
         if size < CAPSULE_HEADER_SIZE:
             raise ProtocolError(TERM_INVALID_HEADER, 4, f"command capsule of {size} bytes")
-        command = Command(self, data[position + PDU_HEADER_SIZE:position + CAPSULE_HEADER_SIZE])
+        command = Command(self, data[position + PDU_HEADER_SIZE : position + CAPSULE_HEADER_SIZE])
         if not command.length or not command.sends_data():
             self._dispatch(command)
         elif command.sgl_type == SGL_IN_CAPSULE:
@@ -130,7 +168,7 @@ class Connection(asyncio.Protocol):
             if start + command.length > position + size:
                 command.complete(SGL_LENGTH_INVALID)
                 return
-            command.data = data[start:start + command.length]
+            command.data = data[start : start + command.length]
             self._dispatch(command)
         elif command.sgl_type != SGL_TRANSPORT:
             command.complete(SGL_TYPE_INVALID)
@@ -153,10 +191,16 @@ class Connection(asyncio.Protocol):
         _, _, _, _, _, cid, tag, offset, length = DATA_HEADER.unpack_from(data, position)
         command = self._transfers.get(tag)
         if command is None or command.cid != cid:
-            raise ProtocolError(TERM_INVALID_HEADER, 8, f"H2CData for command {cid}, transfer tag {tag}, which asked for none")
+            raise ProtocolError(
+                TERM_INVALID_HEADER, 8, f"H2CData for command {cid}, transfer tag {tag}, which asked for none"
+            )
         if offset != command.received or offset + length > command.length or data_offset + length > size:
-            raise ProtocolError(TERM_DATA_OUT_OF_RANGE, 12, f"H2CData at {offset}, {length} bytes, {command.received} of {command.length} were received")
-        part = data[position + data_offset:position + data_offset + length]
+            raise ProtocolError(
+                TERM_DATA_OUT_OF_RANGE,
+                12,
+                f"H2CData at {offset}, {length} bytes, {command.received} of {command.length} were received",
+            )
+        part = data[position + data_offset : position + data_offset + length]
         command.received += length
         if command.received == command.length and command.buffer is None:
             command.data = part
@@ -179,11 +223,17 @@ class Connection(asyncio.Protocol):
         if data and status == SUCCESS:
             flags = FLAG_LAST if dw0 or dw1 else FLAG_LAST | FLAG_SUCCESS
             offset = self._data_offset
-            header = DATA_HEADER.pack(C2H_DATA, flags, DATA_HEADER_SIZE, offset, offset + len(data), command.cid, 0, 0, len(data))
+            header = DATA_HEADER.pack(
+                C2H_DATA, flags, DATA_HEADER_SIZE, offset, offset + len(data), command.cid, 0, 0, len(data)
+            )
             self._send(header + self._padding + data)
             if flags & FLAG_SUCCESS:
                 return
-        self._send(RESPONSE.pack(CAPSULE_RESP, 0, RESPONSE_SIZE, 0, RESPONSE_SIZE, dw0, dw1, self._sq_head, 0, command.cid, status << 1))
+        self._send(
+            RESPONSE.pack(
+                CAPSULE_RESP, 0, RESPONSE_SIZE, 0, RESPONSE_SIZE, dw0, dw1, self._sq_head, 0, command.cid, status << 1
+            )
+        )
 
     def _send(self, data: bytes) -> None:
         if self._transport is not None:

@@ -1,8 +1,10 @@
 """The command line of nvmf_tgt.
 
-Every flag of the real program is accepted, so that a command line that works there works here. Most of them steer hugepages, PCI and
-cores and mean nothing to this process; what matters is that a flag the real program would refuse is refused here too, with the same exit code.
+Every flag of the real program is accepted, so that a command line that works there works here. Most of them
+steer hugepages, PCI and cores and mean nothing to this process; what matters is that a flag the real program
+would refuse is refused here too, with the same exit code.
 """
+
 from __future__ import annotations
 
 import getopt
@@ -15,10 +17,40 @@ USAGE_ERROR = 2
 START_ERROR = 1
 SHORT = "c:de:ghi:m:n:p:r:s:uvB:L:RA:"
 LONG = [
-    "config=", "limit-coredump", "tpoint-group=", "single-file-segments", "help", "shm-id=", "cpumask=", "mem-channels=", "main-core=",
-    "rpc-socket=", "mem-size=", "no-pci", "version", "pci-blocked=", "logflag=", "huge-unlink", "pci-allowed=", "interrupt-mode",
-    "silence-noticelog", "wait-for-rpc", "huge-dir=", "num-trace-entries=", "json=", "json-ignore-init-errors", "iova-mode=", "base-virtaddr=",
-    "env-context=", "disable-cpumask-locks", "rpcs-allowed=", "vfio-vf-token=", "msg-mempool-size=", "lcores=", "no-huge", "no-rpc-server",
+    "config=",
+    "limit-coredump",
+    "tpoint-group=",
+    "single-file-segments",
+    "help",
+    "shm-id=",
+    "cpumask=",
+    "mem-channels=",
+    "main-core=",
+    "rpc-socket=",
+    "mem-size=",
+    "no-pci",
+    "version",
+    "pci-blocked=",
+    "logflag=",
+    "huge-unlink",
+    "pci-allowed=",
+    "interrupt-mode",
+    "silence-noticelog",
+    "wait-for-rpc",
+    "huge-dir=",
+    "num-trace-entries=",
+    "json=",
+    "json-ignore-init-errors",
+    "iova-mode=",
+    "base-virtaddr=",
+    "env-context=",
+    "disable-cpumask-locks",
+    "rpcs-allowed=",
+    "vfio-vf-token=",
+    "msg-mempool-size=",
+    "lcores=",
+    "no-huge",
+    "no-rpc-server",
     "enforce-numa",
 ]
 
@@ -99,7 +131,9 @@ def _megabytes(text: str) -> int:
 
 
 def load_config(path: str) -> list[dict]:
-    """The RPC calls of a JSON configuration file: {"subsystems": [{"subsystem": NAME, "config": [{"method", "params"}]}]}. Raises UsageError."""
+    """The RPC calls of a JSON configuration file: {"subsystems": [{"subsystem": NAME, "config": [{"method",
+    "params"}]}]}. Raises UsageError.
+    """
     try:
         with open(path, encoding="utf-8") as file:
             document = json.load(file)

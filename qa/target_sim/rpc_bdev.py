@@ -1,4 +1,5 @@
 """RPC methods for block devices and registered clusters."""
+
 from __future__ import annotations
 
 import errno
@@ -49,9 +50,21 @@ async def _delete(app: App, name: str, kind: type) -> bool:
 
 @method("bdev_malloc_create")
 def bdev_malloc_create(app: App, params: Any) -> str:
-    asked = decode(params, Field("name", string), Field("uuid", uuid_text), Field("num_blocks", u64, True), Field("block_size", u32, True),
-                   Field("physical_block_size", u32), Field("optimal_io_boundary", u32), Field("md_size", u32), Field("md_interleave", boolean),
-                   Field("dif_type", signed32), Field("dif_is_head_of_md", boolean), Field("dif_pi_format", u32), Field("numa_id", signed32))
+    asked = decode(
+        params,
+        Field("name", string),
+        Field("uuid", uuid_text),
+        Field("num_blocks", u64, True),
+        Field("block_size", u32, True),
+        Field("physical_block_size", u32),
+        Field("optimal_io_boundary", u32),
+        Field("md_size", u32),
+        Field("md_interleave", boolean),
+        Field("dif_type", signed32),
+        Field("dif_is_head_of_md", boolean),
+        Field("dif_pi_format", u32),
+        Field("numa_id", signed32),
+    )
     if asked["num_blocks"] == 0 or asked["block_size"] == 0 or asked["block_size"] % 512 or asked.get("md_size"):
         raise from_errno(errno.EINVAL)
     name = asked.get("name") or app.bdevs.next_name("Malloc")
@@ -78,7 +91,13 @@ def bdev_get_bdevs(app: App, params: Any) -> list[dict]:
 
 @method("bdev_get_iostat")
 def bdev_get_iostat(app: App, params: Any) -> dict:
-    asked = decode(params, Field("per_channel", boolean), Field("reset_mode", one_of("all", "maxmin", "none")), Field("names", string_list), optional=True)
+    asked = decode(
+        params,
+        Field("per_channel", boolean),
+        Field("reset_mode", one_of("all", "maxmin", "none")),
+        Field("names", string_list),
+        optional=True,
+    )
     if asked.get("per_channel"):
         raise from_errno(errno.EINVAL)
     chosen = [_find(app, name) for name in asked["names"]] if "names" in asked else app.bdevs
@@ -94,10 +113,20 @@ def bdev_wait_for_examine(app: App, params: Any) -> bool:
 
 @method("bdev_rbd_register_cluster")
 def bdev_rbd_register_cluster(app: App, params: Any) -> str:
-    asked = decode(params, NAME, Field("user_id", string), Field("config_param", string_map), Field("config_file", string), Field("key_file", string),
-                   Field("core_mask", string))
+    asked = decode(
+        params,
+        NAME,
+        Field("user_id", string),
+        Field("config_param", string_map),
+        Field("config_file", string),
+        Field("key_file", string),
+        Field("core_mask", string),
+    )
     try:
-        app.clusters.register(asked["name"], **{key: asked.get(key) for key in ("user_id", "config_param", "config_file", "key_file", "core_mask")})
+        app.clusters.register(
+            asked["name"],
+            **{key: asked.get(key) for key in ("user_id", "config_param", "config_file", "key_file", "core_mask")},
+        )
     except CephFailure as error:
         app.say(f"bdev_rbd_register_cluster {asked['name']}: {error}")
         raise not_permitted() from error
@@ -126,14 +155,30 @@ def bdev_rbd_get_clusters_info(app: App, params: Any) -> Any:
 
 @method("bdev_rbd_create")
 def bdev_rbd_create(app: App, params: Any) -> str:
-    asked = decode(params, Field("name", string), Field("user_id", string), Field("pool_name", string, True), Field("rbd_name", string, True),
-                   Field("block_size", u32, True), Field("config", string_map), Field("cluster_name", string), Field("uuid", uuid_text),
-                   Field("read_only", boolean))
+    asked = decode(
+        params,
+        Field("name", string),
+        Field("user_id", string),
+        Field("pool_name", string, True),
+        Field("rbd_name", string, True),
+        Field("block_size", u32, True),
+        Field("config", string_map),
+        Field("cluster_name", string),
+        Field("uuid", uuid_text),
+        Field("read_only", boolean),
+    )
     if asked["block_size"] == 0:
         raise from_errno(errno.EINVAL)
     try:
         cluster = app.clusters.get(asked["cluster_name"]) if "cluster_name" in asked else None
-        image = RbdImage(asked["pool_name"], asked["rbd_name"], asked.get("read_only", False), cluster, asked.get("user_id"), asked.get("config"))
+        image = RbdImage(
+            asked["pool_name"],
+            asked["rbd_name"],
+            asked.get("read_only", False),
+            cluster,
+            asked.get("user_id"),
+            asked.get("config"),
+        )
     except CephFailure as error:
         app.say(f"bdev_rbd_create {asked['pool_name']}/{asked['rbd_name']}: {error}")
         raise not_permitted() from error

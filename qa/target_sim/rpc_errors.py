@@ -1,4 +1,5 @@
 """The error objects of the target's JSON-RPC."""
+
 from __future__ import annotations
 
 import errno

@@ -1,4 +1,5 @@
 """RPC methods about the process itself: version, reactors, start-up, notifications."""
+
 from __future__ import annotations
 
 import asyncio
@@ -15,7 +16,10 @@ from .rpc_params import Field, boolean, decode, string, u64
 if TYPE_CHECKING:
     from .app import App
 
-VERSION = {"version": "SPDK v26.05 git sha1 d519b163cb", "fields": {"major": 26, "minor": 5, "patch": 0, "suffix": "", "commit": "d519b163cb"}}
+VERSION = {
+    "version": "SPDK v26.05 git sha1 d519b163cb",
+    "fields": {"major": 26, "minor": 5, "patch": 0, "suffix": "", "commit": "d519b163cb"},
+}
 NOTIFICATION_TYPES = ["bdev_register", "bdev_unregister", "bdev_resize"]
 THREADS = ("app_thread", "nvmf_tgt_poll_group_000")
 SIGNALS = ("SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP", "SIGKILL", "SIGUSR1")
@@ -35,7 +39,11 @@ def spdk_get_version(app: App, params: Any) -> dict:
 @method("rpc_get_methods", ALWAYS)
 def rpc_get_methods(app: App, params: Any) -> list[str]:
     asked = decode(params, Field("current", boolean), Field("include_aliases", boolean), optional=True)
-    return [name for name in METHODS if app.executor.is_known(name) and (not asked.get("current") or app.executor.is_available(name))]
+    return [
+        name
+        for name in METHODS
+        if app.executor.is_known(name) and (not asked.get("current") or app.executor.is_available(name))
+    ]
 
 
 @method("framework_start_init", STARTUP)
@@ -56,10 +64,28 @@ async def framework_wait_init(app: App, params: Any) -> bool:
 def framework_get_reactors(app: App, params: Any) -> dict:
     _no_parameters(params, "`framework_get_reactors` requires no arguments")
     usage = os.times()
-    threads = [{"name": name, "id": number, "cpumask": "1", "elapsed": time.monotonic_ns() - app.started_ns} for number, name in enumerate(THREADS, 1)]
-    return {"tick_rate": TICK_RATE, "pid": os.getpid(),
-            "reactors": [{"lcore": 0, "numa_id": 0, "tid": os.getpid(), "busy": 0, "idle": 0, "in_interrupt": app.options.interrupt_mode, "irq": 0,
-                          "sys": int(usage.system * 1000), "usr": int(usage.user * 1000), "lw_threads": threads}]}
+    threads = [
+        {"name": name, "id": number, "cpumask": "1", "elapsed": time.monotonic_ns() - app.started_ns}
+        for number, name in enumerate(THREADS, 1)
+    ]
+    return {
+        "tick_rate": TICK_RATE,
+        "pid": os.getpid(),
+        "reactors": [
+            {
+                "lcore": 0,
+                "numa_id": 0,
+                "tid": os.getpid(),
+                "busy": 0,
+                "idle": 0,
+                "in_interrupt": app.options.interrupt_mode,
+                "irq": 0,
+                "sys": int(usage.system * 1000),
+                "usr": int(usage.user * 1000),
+                "lw_threads": threads,
+            }
+        ],
+    }
 
 
 @method("framework_get_scheduler", ALWAYS)
@@ -79,8 +105,19 @@ def framework_set_scheduler(app: App, params: Any) -> bool:
 @method("thread_get_stats", RUNTIME)
 def thread_get_stats(app: App, params: Any) -> dict:
     _no_parameters(params, "'thread_get_stats' requires no arguments")
-    threads = [{"name": name, "id": number, "cpumask": "1", "busy": 0, "idle": 0, "active_pollers_count": 1, "timed_pollers_count": int(number == 1),
-                "paused_pollers_count": 0} for number, name in enumerate(THREADS, 1)]
+    threads = [
+        {
+            "name": name,
+            "id": number,
+            "cpumask": "1",
+            "busy": 0,
+            "idle": 0,
+            "active_pollers_count": 1,
+            "timed_pollers_count": int(number == 1),
+            "paused_pollers_count": 0,
+        }
+        for number, name in enumerate(THREADS, 1)
+    ]
     return {"tick_rate": TICK_RATE, "threads": threads}
 
 
@@ -92,9 +129,15 @@ def notify_get_types(app: App, params: Any) -> list[str]:
 
 @method("notify_get_notifications", RUNTIME)
 def notify_get_notifications(app: App, params: Any) -> list[dict]:
-    asked = decode(params, Field("id", u64), Field("max", u64), optional=True, refusal=lambda: RpcError(INVALID_PARAMS, "Invalid argument"))
+    asked = decode(
+        params,
+        Field("id", u64),
+        Field("max", u64),
+        optional=True,
+        refusal=lambda: RpcError(INVALID_PARAMS, "Invalid argument"),
+    )
     start = asked.get("id", 0)
-    chosen = app.bdevs.notifications[start:start + asked.get("max", 1 << 32)]
+    chosen = app.bdevs.notifications[start : start + asked.get("max", 1 << 32)]
     return [{"type": kind, "ctx": context, "id": number} for number, (kind, context) in enumerate(chosen, start)]
 
 

@@ -1,4 +1,5 @@
 """RPC methods for listeners and their ANA states."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,11 @@ from .subsystem import ANA_NAMES, ANA_STATES, OPTIMIZED, Address, InvalidChange
 if TYPE_CHECKING:
     from .app import App
 
-ADDRESS = Field("listen_address", nested(Field("trtype", string), Field("adrfam", string), Field("traddr", string, True), Field("trsvcid", string)), True)
+ADDRESS = Field(
+    "listen_address",
+    nested(Field("trtype", string), Field("adrfam", string), Field("traddr", string, True), Field("trsvcid", string)),
+    True,
+)
 ANA_STATE = one_of(*ANA_STATES)
 ADDRESS_FAMILIES = {"ipv4": "IPv4", "ipv6": "IPv6", "ib": "IB", "fc": "FC"}
 MAX_TRADDR, MAX_TRSVCID = 256, 32
@@ -29,7 +34,15 @@ def _address(asked: dict) -> Address:
 
 @method("nvmf_subsystem_add_listener")
 async def nvmf_subsystem_add_listener(app: App, params: Any) -> bool:
-    asked = decode(params, NQN, ADDRESS, Field("secure_channel", boolean), Field("ana_state", ANA_STATE), Field("sock_impl", string), relaxed=True)
+    asked = decode(
+        params,
+        NQN,
+        ADDRESS,
+        Field("secure_channel", boolean),
+        Field("ana_state", ANA_STATE),
+        Field("sock_impl", string),
+        relaxed=True,
+    )
     subsystem = find_subsystem(app, asked["nqn"])
     address = _address(asked["listen_address"])
     secure = asked.get("secure_channel", False)
@@ -37,7 +50,9 @@ async def nvmf_subsystem_add_listener(app: App, params: Any) -> bool:
         raise RpcError(INTERNAL_ERROR, "Cannot establish secure channel, when 'allow_any_host' is set")
     async with subsystem.state_change():
         try:
-            await app.target.add_listener(subsystem, address, ANA_STATES.get(asked.get("ana_state", ""), OPTIMIZED), secure)
+            await app.target.add_listener(
+                subsystem, address, ANA_STATES.get(asked.get("ana_state", ""), OPTIMIZED), secure
+            )
         except InvalidChange as error:
             raise invalid_params() from error
     return True
@@ -80,6 +95,9 @@ def nvmf_subsystem_get_listeners(app: App, params: Any) -> list[dict]:
     for listener in subsystem.listeners:
         entry: dict[str, Any] = {"address": listener.address.as_json()}
         if subsystem.ana_reporting:
-            entry["ana_states"] = [{"ana_group": group, "ana_state": ANA_NAMES[state]} for group, state in enumerate(listener.ana_states, 1)]
+            entry["ana_states"] = [
+                {"ana_group": group, "ana_state": ANA_NAMES[state]}
+                for group, state in enumerate(listener.ana_states, 1)
+            ]
         shown.append(entry)
     return shown

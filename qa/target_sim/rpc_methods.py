@@ -1,8 +1,9 @@
 """The table of RPC methods and how a call is run.
 
-A handler takes (app, params) and returns the result or raises RpcError; a coroutine handler is answered when it is done. Some methods exist only before the
-framework is initialized, some only after it, some always.
+A handler takes (app, params) and returns the result or raises RpcError; a coroutine handler is answered when it
+is done. Some methods exist only before the framework is initialized, some only after it, some always.
 """
+
 from __future__ import annotations
 
 import asyncio
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
 
 STARTUP, RUNTIME, ALWAYS = "startup", "runtime", "always"
 TOO_EARLY = "Method may only be called after framework is initialized using framework_start_init RPC."
-TOO_LATE = ("Method may only be called before framework is initialized. Use --wait-for-rpc command line parameter and then issue this RPC "
-            "before the framework_start_init RPC.")
+TOO_LATE = (
+    "Method may only be called before framework is initialized. Use --wait-for-rpc command line parameter and then issue this RPC "
+    "before the framework_start_init RPC."
+)
 log = logging.getLogger(__name__)
 
 
@@ -35,6 +38,7 @@ def method(name: str, state: str = RUNTIME) -> Callable:
     def register(handler: Callable) -> Callable:
         METHODS[name] = Method(handler, state)
         return handler
+
     return register
 
 

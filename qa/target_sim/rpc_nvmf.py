@@ -1,11 +1,19 @@
 """RPC methods of the NVMe-oF target: transports, subsystems, namespaces, hosts and what hosts are connected."""
+
 from __future__ import annotations
 
 import errno
 from typing import TYPE_CHECKING, Any
 
 from .bdev import TICK_RATE, BdevError
-from .nvme_format import IN_CAPSULE_SIZE, KEEP_ALIVE_GRANULARITY_MS, KEEP_ALIVE_MINIMUM_MS, MAX_IO_SIZE, MAX_QUEUE_DEPTH, MAX_QUEUE_PAIRS
+from .nvme_format import (
+    IN_CAPSULE_SIZE,
+    KEEP_ALIVE_GRANULARITY_MS,
+    KEEP_ALIVE_MINIMUM_MS,
+    MAX_IO_SIZE,
+    MAX_QUEUE_DEPTH,
+    MAX_QUEUE_PAIRS,
+)
 from .rpc_errors import INTERNAL_ERROR, INVALID_PARAMS, RpcError, from_errno, invalid_params
 from .rpc_methods import method
 from .rpc_params import Field, boolean, hex_bytes, nested, printable, string, u8, u16, u32, u64, uuid_text
@@ -19,11 +27,28 @@ NQN = Field("nqn", string, True)
 TARGET_NAME = "nvmf_tgt"
 NSID = Field("nsid", u32, True)
 POLL_GROUP = "nvmf_tgt_poll_group_000"
-TRANSPORT_LIMITS = {"max_queue_depth": MAX_QUEUE_DEPTH, "max_io_qpairs_per_ctrlr": MAX_QUEUE_PAIRS - 1, "in_capsule_data_size": IN_CAPSULE_SIZE,
-                    "max_io_size": MAX_IO_SIZE, "max_aq_depth": MAX_QUEUE_DEPTH}
-TRANSPORT_DEFAULTS = {**TRANSPORT_LIMITS, "iobuf_small_cache_size": 4294967295, "iobuf_large_cache_size": 4294967295,
-                      "dif_insert_or_strip": False, "zcopy": False, "c2h_success": True, "sock_priority": 0, "abort_timeout_sec": 1, "ack_timeout": 0,
-                      "data_wr_pool_size": 0, "disable_command_passthru": False, "kas": KEEP_ALIVE_GRANULARITY_MS // 100, "min_kato": KEEP_ALIVE_MINIMUM_MS}
+TRANSPORT_LIMITS = {
+    "max_queue_depth": MAX_QUEUE_DEPTH,
+    "max_io_qpairs_per_ctrlr": MAX_QUEUE_PAIRS - 1,
+    "in_capsule_data_size": IN_CAPSULE_SIZE,
+    "max_io_size": MAX_IO_SIZE,
+    "max_aq_depth": MAX_QUEUE_DEPTH,
+}
+TRANSPORT_DEFAULTS = {
+    **TRANSPORT_LIMITS,
+    "iobuf_small_cache_size": 4294967295,
+    "iobuf_large_cache_size": 4294967295,
+    "dif_insert_or_strip": False,
+    "zcopy": False,
+    "c2h_success": True,
+    "sock_priority": 0,
+    "abort_timeout_sec": 1,
+    "ack_timeout": 0,
+    "data_wr_pool_size": 0,
+    "disable_command_passthru": False,
+    "kas": KEEP_ALIVE_GRANULARITY_MS // 100,
+    "min_kato": KEEP_ALIVE_MINIMUM_MS,
+}
 
 
 def decode(params: Any, *fields: Field, relaxed: bool = False, optional: bool = False) -> dict:
@@ -44,15 +69,23 @@ def find_subsystem(app: App, nqn: str) -> Subsystem:
 
 @method("nvmf_create_transport")
 async def nvmf_create_transport(app: App, params: Any) -> bool:
-    sizes = tuple(Field(name, boolean if isinstance(value, bool) else u32) for name, value in TRANSPORT_DEFAULTS.items())
-    ignored = tuple(Field(name, u32) for name in ("io_unit_size", "num_shared_buffers", "buf_cache_size", "acceptor_poll_rate"))
+    sizes = tuple(
+        Field(name, boolean if isinstance(value, bool) else u32) for name, value in TRANSPORT_DEFAULTS.items()
+    )
+    ignored = tuple(
+        Field(name, u32) for name in ("io_unit_size", "num_shared_buffers", "buf_cache_size", "acceptor_poll_rate")
+    )
     asked = decode(params, Field("trtype", string, True), *sizes, *ignored, relaxed=True)
     kind = asked["trtype"].upper()
     if kind != "TCP":
         raise RpcError(INVALID_PARAMS, f"Invalid transport type '{asked['trtype']}'")
     if kind in app.target.transports:
         raise RpcError(INTERNAL_ERROR, f"Transport type '{asked['trtype']}' already exists")
-    app.target.transports[kind] = {"trtype": kind, **TRANSPORT_DEFAULTS, **{name: asked[name] for name in TRANSPORT_DEFAULTS if name in asked}}
+    app.target.transports[kind] = {
+        "trtype": kind,
+        **TRANSPORT_DEFAULTS,
+        **{name: asked[name] for name in TRANSPORT_DEFAULTS if name in asked},
+    }
     return True
 
 
@@ -68,10 +101,23 @@ def nvmf_get_transports(app: App, params: Any) -> list[dict]:
 
 @method("nvmf_create_subsystem")
 async def nvmf_create_subsystem(app: App, params: Any) -> bool:
-    asked = decode(params, NQN, Field("serial_number", printable(20)), Field("model_number", printable(40)), Field("max_namespaces", u32),
-                   Field("allow_any_host", boolean), Field("ana_reporting", boolean), Field("min_cntlid", u16), Field("max_cntlid", u16),
-                   Field("max_discard_size_kib", u64), Field("max_write_zeroes_size_kib", u64), Field("dmrsl", u32), Field("wzsl", u8),
-                   Field("passthrough", boolean), Field("enable_nssr", boolean))
+    asked = decode(
+        params,
+        NQN,
+        Field("serial_number", printable(20)),
+        Field("model_number", printable(40)),
+        Field("max_namespaces", u32),
+        Field("allow_any_host", boolean),
+        Field("ana_reporting", boolean),
+        Field("min_cntlid", u16),
+        Field("max_cntlid", u16),
+        Field("max_discard_size_kib", u64),
+        Field("max_write_zeroes_size_kib", u64),
+        Field("dmrsl", u32),
+        Field("wzsl", u8),
+        Field("passthrough", boolean),
+        Field("enable_nssr", boolean),
+    )
     asked.pop("enable_nssr", None)
     if "max_discard_size_kib" in asked:
         asked["dmrsl"] = asked.pop("max_discard_size_kib") * 2
@@ -112,15 +158,30 @@ def nvmf_get_subsystems(app: App, params: Any) -> list[dict]:
 
 @method("nvmf_subsystem_add_ns")
 async def nvmf_subsystem_add_ns(app: App, params: Any) -> int:
-    namespace_fields = nested(Field("nsid", u32), Field("bdev_name", string, True), Field("ptpl_file", string), Field("nguid", hex_bytes(16)),
-                              Field("eui64", hex_bytes(8)), Field("uuid", uuid_text), Field("anagrpid", u32), Field("no_auto_visible", boolean),
-                              Field("hide_metadata", boolean))
+    namespace_fields = nested(
+        Field("nsid", u32),
+        Field("bdev_name", string, True),
+        Field("ptpl_file", string),
+        Field("nguid", hex_bytes(16)),
+        Field("eui64", hex_bytes(8)),
+        Field("uuid", uuid_text),
+        Field("anagrpid", u32),
+        Field("no_auto_visible", boolean),
+        Field("hide_metadata", boolean),
+    )
     asked = decode(params, NQN, Field("namespace", namespace_fields, True), relaxed=True)
     subsystem, wanted = find_subsystem(app, asked["nqn"]), asked["namespace"]
     async with subsystem.state_change(wanted.get("nsid", 0)):
         try:
-            namespace = subsystem.add_namespace(app.bdevs.get(wanted["bdev_name"]), wanted.get("nsid", 0), wanted.get("uuid"), wanted.get("nguid"),
-                                                wanted.get("eui64"), wanted.get("anagrpid", 0), not wanted.get("no_auto_visible", False))
+            namespace = subsystem.add_namespace(
+                app.bdevs.get(wanted["bdev_name"]),
+                wanted.get("nsid", 0),
+                wanted.get("uuid"),
+                wanted.get("nguid"),
+                wanted.get("eui64"),
+                wanted.get("anagrpid", 0),
+                not wanted.get("no_auto_visible", False),
+            )
         except (BdevError, InvalidChange) as error:
             raise invalid_params() from error
     return namespace.nsid
@@ -171,7 +232,14 @@ async def nvmf_ns_remove_host(app: App, params: Any) -> bool:
 
 @method("nvmf_subsystem_add_host")
 def nvmf_subsystem_add_host(app: App, params: Any) -> bool:
-    asked = decode(params, NQN, Field("host", string, True), Field("dhchap_key", string), Field("dhchap_ctrlr_key", string), relaxed=True)
+    asked = decode(
+        params,
+        NQN,
+        Field("host", string, True),
+        Field("dhchap_key", string),
+        Field("dhchap_ctrlr_key", string),
+        relaxed=True,
+    )
     subsystem = find_subsystem(app, asked["nqn"])
     if "dhchap_key" in asked or "dhchap_ctrlr_key" in asked:
         raise invalid_params()
@@ -190,7 +258,9 @@ async def nvmf_subsystem_remove_host(app: App, params: Any) -> bool:
     if asked["host"] not in subsystem.hosts:
         raise RpcError(INTERNAL_ERROR, "Internal error")
     subsystem.hosts.remove(asked["host"])
-    await subsystem.disconnect([controller for controller in subsystem.controllers.values() if controller.hostnqn == asked["host"]])
+    await subsystem.disconnect(
+        [controller for controller in subsystem.controllers.values() if controller.hostnqn == asked["host"]]
+    )
     app.target.discovery_changed()
     return True
 
@@ -216,9 +286,17 @@ def nvmf_subsystem_get_qpairs(app: App, params: Any) -> list[dict]:
     for controller in subsystem.controllers.values():
         for qid, connection in controller.connections().items():
             host, port = connection.peer
-            shown.append({"cntlid": controller.cntlid, "qid": qid, "state": "enabled" if connection.is_open else "deactivating", "thread": POLL_GROUP,
-                          "hostnqn": controller.hostnqn, "listen_address": connection.address.as_json(),
-                          "peer_address": connection.address._replace(traddr=host, trsvcid=str(port)).as_json()})
+            shown.append(
+                {
+                    "cntlid": controller.cntlid,
+                    "qid": qid,
+                    "state": "enabled" if connection.is_open else "deactivating",
+                    "thread": POLL_GROUP,
+                    "hostnqn": controller.hostnqn,
+                    "listen_address": connection.address.as_json(),
+                    "peer_address": connection.address._replace(traddr=host, trsvcid=str(port)).as_json(),
+                }
+            )
     return shown
 
 
@@ -226,4 +304,7 @@ def nvmf_subsystem_get_qpairs(app: App, params: Any) -> list[dict]:
 def nvmf_get_stats(app: App, params: Any) -> dict:
     decode(params, optional=True)
     transports = [{"trtype": kind} for kind in app.target.transports]
-    return {"tick_rate": TICK_RATE, "poll_groups": [{"name": POLL_GROUP, **app.target.stats_json(), "transports": transports}]}
+    return {
+        "tick_rate": TICK_RATE,
+        "poll_groups": [{"name": POLL_GROUP, **app.target.stats_json(), "transports": transports}],
+    }

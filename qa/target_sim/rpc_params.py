@@ -1,7 +1,9 @@
 """Decoding of RPC parameters: strict about names, types and ranges, as the target is.
 
-A field is (name, decoder, required). A decoder returns the Python value or raises BadValue; `decode` turns every refusal into the error the method asked for.
+A field is (name, decoder, required). A decoder returns the Python value or raises BadValue; `decode` turns
+every refusal into the error the method asked for.
 """
+
 from __future__ import annotations
 
 import uuid
@@ -39,6 +41,7 @@ def unsigned(bits: int) -> Callable[[Any], int]:
         if number is None or not 0 <= number < 1 << bits:
             raise BadValue
         return number
+
     return decoder
 
 
@@ -71,16 +74,19 @@ def hex_bytes(length: int) -> Callable[[Any], bytes]:
         if len(data) != length:
             raise BadValue
         return data
+
     return decoder
 
 
 def printable(limit: int) -> Callable[[Any], str]:
     """Text of at most `limit` printable ASCII characters (serial and model numbers)."""
+
     def decoder(value: Any) -> str:
         text = string(value)
         if len(text) > limit or any(not " " <= character <= "~" for character in text):
             raise BadValue
         return text
+
     return decoder
 
 
@@ -89,6 +95,7 @@ def one_of(*choices: str) -> Callable[[Any], str]:
         if string(value) not in choices:
             raise BadValue
         return value
+
     return decoder
 
 
@@ -110,6 +117,7 @@ def string_map(value: Any) -> list[tuple[str, str]]:
 def nested(*fields: Field) -> Callable[[Any], dict]:
     def decoder(value: Any) -> dict:
         return _members(value, fields, relaxed=False)
+
     return decoder
 
 
@@ -128,9 +136,16 @@ def _members(value: Any, fields: tuple[Field, ...], relaxed: bool) -> dict:
     return decoded
 
 
-def decode(params: Any, *fields: Field, relaxed: bool = False, optional: bool = False,
-           refusal: Callable[[], RpcError] = invalid_params) -> dict:
-    """`optional`: the params member may be missing altogether. `relaxed`: unknown names are ignored. Raises what `refusal` makes."""
+def decode(
+    params: Any,
+    *fields: Field,
+    relaxed: bool = False,
+    optional: bool = False,
+    refusal: Callable[[], RpcError] = invalid_params,
+) -> dict:
+    """`optional`: the params member may be missing altogether. `relaxed`: unknown names are ignored. Raises what
+    `refusal` makes.
+    """
     if params is None and optional:
         return {}
     try:

@@ -1,9 +1,11 @@
 """The JSON-RPC server: framing, batches, order of replies and the 4 ms polling of the real target.
 
-A real target polls its RPC sockets every 4 ms: replies are sent, then requests are received. Here the grid of ticks is kept but a tick
-only happens when something waits for it, so an idle server costs nothing. Sync methods are answered in the tick that received them;
-async ones when they are done, which may be after later requests: clients match by id.
+A real target polls its RPC sockets every 4 ms: replies are sent, then requests are received. Here the grid of
+ticks is kept but a tick only happens when something waits for it, so an idle server costs nothing. Sync methods
+are answered in the tick that received them; async ones when they are done, which may be after later requests:
+clients match by id.
 """
+
 from __future__ import annotations
 
 import asyncio
@@ -99,7 +101,7 @@ class _Connection:
     def send(self) -> None:
         try:
             while self.to_send:
-                del self.to_send[:self.socket.send(self.to_send)]
+                del self.to_send[: self.socket.send(self.to_send)]
         except BlockingIOError:
             return
         except OSError:
@@ -167,11 +169,13 @@ class _Connection:
 
 
 def _decode(received: bytearray) -> tuple[str, bool]:
-    """The text up to the first byte that is no UTF-8, and whether that is all. A character cut short by the end of a read is no UTF-8 either."""
+    """The text up to the first byte that is no UTF-8, and whether that is all. A character cut short by the end of
+    a read is no UTF-8 either.
+    """
     try:
         return received.decode("utf-8"), True
     except UnicodeDecodeError as error:
-        return received[:error.start].decode("utf-8"), False
+        return received[: error.start].decode("utf-8"), False
 
 
 def _call_of(value: Any, request: _Request) -> tuple[str, Any]:
@@ -179,10 +183,14 @@ def _call_of(value: Any, request: _Request) -> tuple[str, Any]:
         raise _invalid_request()
     names = value.names()
     method, identifier = value.get("method"), value.get("id", _NO_ID)
-    if (len(set(names)) != len(names) or not set(names) <= {"jsonrpc", "id", "method", "params"}
-            or value.get("jsonrpc", "2.0") != "2.0"
-            or isinstance(method, Number) or not isinstance(method, str)
-            or not (identifier is _NO_ID or identifier is None or isinstance(identifier, str))):
+    if (
+        len(set(names)) != len(names)
+        or not set(names) <= {"jsonrpc", "id", "method", "params"}
+        or value.get("jsonrpc", "2.0") != "2.0"
+        or isinstance(method, Number)
+        or not isinstance(method, str)
+        or not (identifier is _NO_ID or identifier is None or isinstance(identifier, str))
+    ):
         raise _invalid_request()
     request.id = identifier
     params = value.get("params")
@@ -192,7 +200,9 @@ def _call_of(value: Any, request: _Request) -> tuple[str, Any]:
 
 
 class RpcServer:
-    """Serves a listening Unix socket. `execute(method, params, finish)` runs a call and calls finish(result, error) once."""
+    """Serves a listening Unix socket. `execute(method, params, finish)` runs a call and calls finish(result,
+    error) once.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, listener: socket.socket, execute: Execute) -> None:
         self.loop = loop

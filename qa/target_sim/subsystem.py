@@ -1,9 +1,11 @@
 """The NVM subsystem model: namespaces, listeners with their ANA states, hosts, controllers, and pausing.
 
-Pausing is what makes the order of RPCs observable. A state change of a subsystem holds its turn (first come, first served), holds back
-admin commands and connects, and, if it names a namespace, also holds back that namespace's new I/O and waits for its I/O in flight. A change
-that names none (nsid 0), such as an ANA state, neither waits for I/O nor stops it.
+Pausing is what makes the order of RPCs observable. A state change of a subsystem holds its turn (first come,
+first served), holds back admin commands and connects, and, if it names a namespace, also holds back that
+namespace's new I/O and waits for its I/O in flight. A change that names none (nsid 0), such as an ANA state,
+neither waits for I/O nor stops it.
 """
+
 from __future__ import annotations
 
 import asyncio
@@ -25,7 +27,9 @@ ANA_STATES = {name: state for state, name in ANA_NAMES.items()}
 MIN_CNTLID, MAX_CNTLID = 1, 0xFFEF
 DEFAULT_NAMESPACES = 32
 _UUID_NQN = re.compile(r"nqn\.2014-08\.org\.nvmexpress:uuid:[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_DOMAIN_NQN = re.compile(r"nqn\.[0-9]{4}-[0-9]{2}\.[A-Za-z]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z]([A-Za-z0-9-]*[A-Za-z0-9])?)*:.+")
+_DOMAIN_NQN = re.compile(
+    r"nqn\.[0-9]{4}-[0-9]{2}\.[A-Za-z]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z]([A-Za-z0-9-]*[A-Za-z0-9])?)*:.+"
+)
 
 
 class InvalidChange(Exception):
@@ -55,7 +59,16 @@ class Address(NamedTuple):
 
 
 class Namespace:
-    def __init__(self, nsid: int, bdev: Bdev, identity: uuid.UUID, nguid: bytes, eui64: bytes, anagrpid: int, always_visible: bool) -> None:
+    def __init__(
+        self,
+        nsid: int,
+        bdev: Bdev,
+        identity: uuid.UUID,
+        nguid: bytes,
+        eui64: bytes,
+        anagrpid: int,
+        always_visible: bool,
+    ) -> None:
         self.nsid = nsid
         self.bdev = bdev
         self.uuid = identity
@@ -95,9 +108,21 @@ class Listener:
 
 
 class Subsystem:
-    def __init__(self, nqn: str, *, serial_number: str = "0" * 20, model_number: str = "SPDK bdev Controller", max_namespaces: int = DEFAULT_NAMESPACES,
-                 allow_any_host: bool = False, ana_reporting: bool = False, min_cntlid: int = MIN_CNTLID, max_cntlid: int = MAX_CNTLID,
-                 dmrsl: int = 2097152, wzsl: int = 12, passthrough: bool = False) -> None:
+    def __init__(
+        self,
+        nqn: str,
+        *,
+        serial_number: str = "0" * 20,
+        model_number: str = "SPDK bdev Controller",
+        max_namespaces: int = DEFAULT_NAMESPACES,
+        allow_any_host: bool = False,
+        ana_reporting: bool = False,
+        min_cntlid: int = MIN_CNTLID,
+        max_cntlid: int = MAX_CNTLID,
+        dmrsl: int = 2097152,
+        wzsl: int = 12,
+        passthrough: bool = False,
+    ) -> None:
         self.nqn = nqn
         self.serial_number = serial_number
         self.model_number = model_number
@@ -122,12 +147,16 @@ class Subsystem:
         return self.nqn == DISCOVERY_NQN
 
     def hold(self, execute: Callable[[Command], None], command: Command) -> None:
-        """Executes the command when the state change under way is over, unless its connection has gone by then: its host may have sent it again elsewhere."""
+        """Executes the command when the state change under way is over, unless its connection has gone by then:
+        its host may have sent it again elsewhere.
+        """
         self._held.append((execute, command))
 
     @contextlib.asynccontextmanager
     async def state_change(self, nsid: int = 0) -> AsyncIterator[None]:
-        """One pause: waits for its turn and for what it has to wait for. Raises SubsystemGone if the subsystem went away before its turn."""
+        """One pause: waits for its turn and for what it has to wait for. Raises SubsystemGone if the subsystem
+        went away before its turn.
+        """
         async with self._turn:
             if self.gone:
                 raise SubsystemGone(self.nqn)
@@ -199,8 +228,16 @@ class Subsystem:
             if controller.listener is listener:
                 controller.events.ana_changed()
 
-    def add_namespace(self, bdev: Bdev, nsid: int, identity: Optional[uuid.UUID], nguid: Optional[bytes], eui64: Optional[bytes],
-                      anagrpid: int, always_visible: bool) -> Namespace:
+    def add_namespace(
+        self,
+        bdev: Bdev,
+        nsid: int,
+        identity: Optional[uuid.UUID],
+        nguid: Optional[bytes],
+        eui64: Optional[bytes],
+        anagrpid: int,
+        always_visible: bool,
+    ) -> Namespace:
         """nsid 0: the lowest free one; anagrpid 0: the nsid. Raises InvalidChange."""
         if nsid == 0:
             nsid = next((free for free in range(1, self.max_namespaces + 1) if free not in self.namespaces), 0)
@@ -209,7 +246,9 @@ class Subsystem:
         anagrpid = anagrpid or nsid
         if anagrpid > self.max_namespaces or bdev.is_claimed:
             raise InvalidChange
-        namespace = Namespace(nsid, bdev, identity or bdev.uuid, nguid or bdev.uuid.bytes, eui64 or bytes(8), anagrpid, always_visible)
+        namespace = Namespace(
+            nsid, bdev, identity or bdev.uuid, nguid or bdev.uuid.bytes, eui64 or bytes(8), anagrpid, always_visible
+        )
         self.namespaces[nsid] = namespace
         bdev.claim(self, namespace)
         self.namespace_changed(namespace)
@@ -259,13 +298,25 @@ class Subsystem:
         return None
 
     def as_json(self) -> dict:
-        shown = {"nqn": self.nqn, "subtype": "Discovery" if self.is_discovery else "NVMe",
-                 "listen_addresses": [listener.address.as_json() for listener in self.listeners],
-                 "allow_any_host": self.allow_any_host, "hosts": [{"nqn": host} for host in self.hosts]}
+        shown = {
+            "nqn": self.nqn,
+            "subtype": "Discovery" if self.is_discovery else "NVMe",
+            "listen_addresses": [listener.address.as_json() for listener in self.listeners],
+            "allow_any_host": self.allow_any_host,
+            "hosts": [{"nqn": host} for host in self.hosts],
+        }
         if not self.is_discovery:
-            shown.update(serial_number=self.serial_number, model_number=self.model_number, max_namespaces=self.max_namespaces,
-                         passthrough=self.passthrough, min_cntlid=self.min_cntlid, max_cntlid=self.max_cntlid, dmrsl=self.dmrsl, wzsl=self.wzsl,
-                         namespaces=[self._namespace_json(self.namespaces[nsid]) for nsid in sorted(self.namespaces)])
+            shown.update(
+                serial_number=self.serial_number,
+                model_number=self.model_number,
+                max_namespaces=self.max_namespaces,
+                passthrough=self.passthrough,
+                min_cntlid=self.min_cntlid,
+                max_cntlid=self.max_cntlid,
+                dmrsl=self.dmrsl,
+                wzsl=self.wzsl,
+                namespaces=[self._namespace_json(self.namespaces[nsid]) for nsid in sorted(self.namespaces)],
+            )
         return shown
 
     def _namespace_json(self, namespace: Namespace) -> dict:

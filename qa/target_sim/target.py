@@ -1,4 +1,5 @@
 """The NVMe-oF target: transports, portals (listening sockets), subsystems, and where each command goes."""
+
 from __future__ import annotations
 
 import asyncio
@@ -8,9 +9,22 @@ from typing import Any, Callable, Optional
 
 from .controller import Controller
 from .io_queue import IoQueue
-from .nvme_format import (CONNECT_INVALID_HOST, CONNECT_INVALID_PARAM, FABRICS, FABRICS_CONNECT, FABRICS_PROPERTY_GET, FABRICS_PROPERTY_SET,
-                          INCOMPATIBLE_FORMAT, INTERNAL_ERROR, INVALID_FIELD, INVALID_OPCODE, INVALID_QUEUE_ID, MAX_QUEUE_DEPTH, MAX_QUEUE_PAIRS,
-                          Command)
+from .nvme_format import (
+    CONNECT_INVALID_HOST,
+    CONNECT_INVALID_PARAM,
+    FABRICS,
+    FABRICS_CONNECT,
+    FABRICS_PROPERTY_GET,
+    FABRICS_PROPERTY_SET,
+    INCOMPATIBLE_FORMAT,
+    INTERNAL_ERROR,
+    INVALID_FIELD,
+    INVALID_OPCODE,
+    INVALID_QUEUE_ID,
+    MAX_QUEUE_DEPTH,
+    MAX_QUEUE_PAIRS,
+    Command,
+)
 from .nvme_tcp import Connection
 from .subsystem import DISCOVERY_NQN, OPTIMIZED, Address, InvalidChange, Listener, Subsystem, is_valid_nqn
 
@@ -19,7 +33,13 @@ DYNAMIC_CNTLID = 0xFFFF
 LISTEN_BACKLOG = 512
 # Where a refused connect parameter stands: in the command (offset) or in its data (bit 16 and offset).
 IN_DATA = 1 << 16
-QID_OFFSET, SQSIZE_OFFSET, CNTLID_OFFSET, SUBNQN_OFFSET, HOSTNQN_OFFSET = 42, 44, IN_DATA | 16, IN_DATA | 256, IN_DATA | 512
+QID_OFFSET, SQSIZE_OFFSET, CNTLID_OFFSET, SUBNQN_OFFSET, HOSTNQN_OFFSET = (
+    42,
+    44,
+    IN_DATA | 16,
+    IN_DATA | 256,
+    IN_DATA | 512,
+)
 
 
 def _port(service: str) -> int:
@@ -49,7 +69,9 @@ class Portal:
         self._accepted = accepted
 
     async def serve(self) -> None:
-        self._server = await asyncio.get_running_loop().create_server(self._accepted, sock=self._socket, backlog=LISTEN_BACKLOG)
+        self._server = await asyncio.get_running_loop().create_server(
+            self._accepted, sock=self._socket, backlog=LISTEN_BACKLOG
+        )
 
     def close(self) -> None:
         if self._server is not None:
@@ -87,13 +109,17 @@ class NvmfTarget:
             self._leave_portal(listener.address)
         self.discovery_changed()
 
-    async def add_listener(self, subsystem: Subsystem, address: Address, ana_state: int = OPTIMIZED, secure_channel: bool = False) -> None:
+    async def add_listener(
+        self, subsystem: Subsystem, address: Address, ana_state: int = OPTIMIZED, secure_channel: bool = False
+    ) -> None:
         """Raises InvalidChange: listens there already, no such transport, or the address cannot be bound."""
         if address.trtype not in self.transports or subsystem.find_listener(address) is not None:
             raise InvalidChange
         if address not in self._portals:
             try:
-                portal = Portal(address, lambda: Connection(address, self.dispatch, self.connections.add, self._connection_lost))
+                portal = Portal(
+                    address, lambda: Connection(address, self.dispatch, self.connections.add, self._connection_lost)
+                )
             except OSError as error:
                 raise InvalidChange from error
             self._portals[address] = portal
@@ -108,7 +134,9 @@ class NvmfTarget:
         if listener is None:
             raise InvalidChange
         subsystem.listeners.remove(listener)
-        await subsystem.disconnect([controller for controller in subsystem.controllers.values() if controller.listener is listener])
+        await subsystem.disconnect(
+            [controller for controller in subsystem.controllers.values() if controller.listener is listener]
+        )
         self._leave_portal(address)
         self.discovery_changed()
 
@@ -185,8 +213,16 @@ class NvmfTarget:
         else:
             self._connect_io(command, subsystem, listener, qid, size)
 
-    def _connect_admin(self, command: Command, subsystem: Subsystem, listener: Optional[Listener], hostnqn: str, kato_ms: int, size: int) -> None:
-        asked, = struct.unpack_from("<H", command.data, 16)
+    def _connect_admin(
+        self,
+        command: Command,
+        subsystem: Subsystem,
+        listener: Optional[Listener],
+        hostnqn: str,
+        kato_ms: int,
+        size: int,
+    ) -> None:
+        (asked,) = struct.unpack_from("<H", command.data, 16)
         if asked != DYNAMIC_CNTLID:
             command.complete(CONNECT_INVALID_PARAM, dw0=CNTLID_OFFSET)
             return
@@ -194,19 +230,27 @@ class NvmfTarget:
         if cntlid is None:
             command.complete(INTERNAL_ERROR)
             return
-        controller = Controller(self, subsystem, listener, cntlid, hostnqn, command.data[:16], kato_ms, command.connection)
+        controller = Controller(
+            self, subsystem, listener, cntlid, hostnqn, command.data[:16], kato_ms, command.connection
+        )
         subsystem.controllers[cntlid] = controller
         command.connection.queue, command.connection.queue_size = controller, size + 1
         self.totals["admin_qpairs"] += 1
         command.complete(dw0=cntlid)
 
-    def _connect_io(self, command: Command, subsystem: Subsystem, listener: Optional[Listener], qid: int, size: int) -> None:
-        cntlid, = struct.unpack_from("<H", command.data, 16)
+    def _connect_io(
+        self, command: Command, subsystem: Subsystem, listener: Optional[Listener], qid: int, size: int
+    ) -> None:
+        (cntlid,) = struct.unpack_from("<H", command.data, 16)
         controller = subsystem.controllers.get(cntlid)
         if controller is None:
             command.complete(CONNECT_INVALID_PARAM, dw0=CNTLID_OFFSET)
-        elif (not controller.is_enabled or qid >= MAX_QUEUE_PAIRS or subsystem.is_discovery
-              or (subsystem.ana_reporting and listener is not controller.listener)):
+        elif (
+            not controller.is_enabled
+            or qid >= MAX_QUEUE_PAIRS
+            or subsystem.is_discovery
+            or (subsystem.ana_reporting and listener is not controller.listener)
+        ):
             command.complete(CONNECT_INVALID_PARAM, dw0=QID_OFFSET)
         elif qid in controller.io_queues:
             command.complete(INVALID_QUEUE_ID)
@@ -230,10 +274,16 @@ class NvmfTarget:
         kinds = [connection.queue for connection in self.connections]
         io_queues = sum(isinstance(queue, IoQueue) for queue in kinds)
         unassociated = kinds.count(None)
-        return {**self.totals, "current_admin_qpairs": len(kinds) - io_queues - unassociated, "current_io_qpairs": io_queues,
-                "current_unassociated_qpairs": unassociated, "pending_bdev_io": 0, "completed_nvme_io": IoQueue.completed}
+        return {
+            **self.totals,
+            "current_admin_qpairs": len(kinds) - io_queues - unassociated,
+            "current_io_qpairs": io_queues,
+            "current_unassociated_qpairs": unassociated,
+            "pending_bdev_io": 0,
+            "completed_nvme_io": IoQueue.completed,
+        }
 
 
 def _text(data: bytes, offset: int) -> str:
     """A NUL-terminated name in the connect data."""
-    return data[offset:offset + 256].split(b"\0", 1)[0].decode("utf-8", "replace")
+    return data[offset : offset + 256].split(b"\0", 1)[0].decode("utf-8", "replace")

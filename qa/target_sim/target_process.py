@@ -2,6 +2,7 @@
 
 Every process gets a socket in a directory of its own, and is killed at the end whatever a test did to it.
 """
+
 from __future__ import annotations
 
 import itertools
@@ -60,7 +61,9 @@ class RpcClient:
 
     def send_many(self, calls: list[tuple[str, dict]]) -> list[int]:
         """All in one write."""
-        requests = [{"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": params} for method, params in calls]
+        requests = [
+            {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": params} for method, params in calls
+        ]
         self.socket.sendall("".join(map(json.dumps, requests)).encode())
         return [request["id"] for request in requests]
 
@@ -105,17 +108,28 @@ class TargetProcess:
         self.log_path = directory / "target.log"
         self._client: Optional[RpcClient] = None
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen([str(binary), *FLAGS, "-r", str(self.socket_path), *extra], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            env={**os.environ, **(environment or {})})
+            self.process = subprocess.Popen(
+                [str(binary), *FLAGS, "-r", str(self.socket_path), *extra],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **(environment or {})},
+            )
 
     def wait_ready(self) -> TargetProcess:
         """Until RPCs are answered (the framework may still wait for framework_start_init)."""
-        wait_for(self._is_ready, f"the target's RPC socket {self.socket_path}; its log: {self.log_path.read_text()[-2000:]}", START_LIMIT_S)
+        wait_for(
+            self._is_ready,
+            f"the target's RPC socket {self.socket_path}; its log: {self.log_path.read_text()[-2000:]}",
+            START_LIMIT_S,
+        )
         return self
 
     def _is_ready(self) -> bool:
         if self.process.poll() is not None:
-            raise AssertionError(f"the target ended with {self.process.returncode}: {self.log_path.read_text()[-2000:]}")
+            raise AssertionError(
+                f"the target ended with {self.process.returncode}: {self.log_path.read_text()[-2000:]}"
+            )
         try:
             self.rpc("spdk_get_version")
         except OSError:

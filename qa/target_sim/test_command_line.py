@@ -1,4 +1,5 @@
 """Command line, start-up states, socket and lock file, signals."""
+
 from __future__ import annotations
 
 import json
@@ -22,8 +23,14 @@ Start = Callable[..., TargetProcess]
 
 
 def exit_code(binary: Path, *arguments: str) -> int:
-    return subprocess.run([str(binary), *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=EXIT_LIMIT_S,
-                          check=False).returncode
+    return subprocess.run(
+        [str(binary), *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        timeout=EXIT_LIMIT_S,
+        check=False,
+    ).returncode
 
 
 def connects(path: Path) -> bool:
@@ -35,8 +42,12 @@ def connects(path: Path) -> bool:
         return True
 
 
-@pytest.mark.parametrize("arguments, code", [(("--no-such-flag",), 2), (("-Z",), 2), (("-s", "many"), 2), (("-r",), 2), (("--no-huge",), 1)])
-def test_a_command_line_that_nvmf_tgt_refuses_is_refused_alike(arguments: tuple[str, ...], code: int, nvmf_tgt: Path) -> None:
+@pytest.mark.parametrize(
+    "arguments, code", [(("--no-such-flag",), 2), (("-Z",), 2), (("-s", "many"), 2), (("-r",), 2), (("--no-huge",), 1)]
+)
+def test_a_command_line_that_nvmf_tgt_refuses_is_refused_alike(
+    arguments: tuple[str, ...], code: int, nvmf_tgt: Path
+) -> None:
     assert exit_code(nvmf_tgt, *arguments) == code
 
 
@@ -138,7 +149,12 @@ def test_a_configuration_file_is_applied(start_target: Start, tmp_path: Path) ->
 def test_two_targets_may_not_share_a_core_unless_told_so(nvmf_tgt: Path, start_target: Start, tmp_path: Path) -> None:
     locking = [flag for flag in FLAGS if flag != "--disable-cpumask-locks"]
     logs = open(tmp_path / "first.log", "wb")
-    first = subprocess.Popen([str(nvmf_tgt), *locking, "-r", str(tmp_path / "first.sock")], stdin=subprocess.DEVNULL, stdout=logs, stderr=logs)
+    first = subprocess.Popen(
+        [str(nvmf_tgt), *locking, "-r", str(tmp_path / "first.sock")],
+        stdin=subprocess.DEVNULL,
+        stdout=logs,
+        stderr=logs,
+    )
     try:
         wait_for(lambda: connects(tmp_path / "first.sock") or first.poll() is not None, "the first target")
         assert first.poll() is None, "core 0 is claimed by a process outside of this test"

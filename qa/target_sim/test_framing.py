@@ -1,4 +1,5 @@
 """The RPC socket treats bytes as the recorded target did (facts/spdk-framing.txt)."""
+
 from __future__ import annotations
 
 import ast
@@ -53,7 +54,9 @@ class Wire:
     def answer(self, expected: bytes) -> bytes:
         """As recorded, with <EOF> and <RST> for the end of the connection."""
         received = b""
-        while len(same_version(received)) < len(same_version(expected)) or not received.endswith(expected[-5:] if expected.endswith(b">") else b""):
+        while len(same_version(received)) < len(same_version(expected)) or not received.endswith(
+            expected[-5:] if expected.endswith(b">") else b""
+        ):
             part = self._part()
             received += part
             if part in (b"<EOF>", b"<RST>"):
@@ -97,7 +100,7 @@ def test_a_request_may_arrive_in_two_writes(wire: Wire) -> None:
 
 def test_a_read_that_ends_inside_a_character_closes_the_connection(wire: Wire) -> None:
     request = '{"id":"\u00e9","method":"nosuch"}'.encode()
-    wire.socket.sendall(request[:request.index(b"\xc3") + 1])
+    wire.socket.sendall(request[: request.index(b"\xc3") + 1])
     assert wire.answer(b"<EOF>") == b"<EOF>"
 
 
@@ -118,8 +121,12 @@ def test_a_half_closed_connection_still_gets_its_reply(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("malformed", [b"{bad}", b'{"id":"\xff"}'])
-def test_requests_before_malformed_text_are_executed_although_their_replies_are_lost(malformed: bytes, target: TargetProcess, wire: Wire) -> None:
-    wire.socket.sendall(b'{"id":1,"method":"bdev_malloc_create","params":{"name":"kept","num_blocks":8,"block_size":512}}' + malformed)
+def test_requests_before_malformed_text_are_executed_although_their_replies_are_lost(
+    malformed: bytes, target: TargetProcess, wire: Wire
+) -> None:
+    wire.socket.sendall(
+        b'{"id":1,"method":"bdev_malloc_create","params":{"name":"kept","num_blocks":8,"block_size":512}}' + malformed
+    )
     assert wire.answer(b"<EOF>") == b"<EOF>"
     assert target.rpc("bdev_get_bdevs", name="kept")
     target.rpc("bdev_malloc_delete", name="kept")
@@ -135,7 +142,11 @@ def test_a_sync_method_overtakes_an_async_one_of_the_same_write(target: TargetPr
     nqn, address = "nqn.2016-06.io.spdk:order", listen_address(free_port())
     target.rpc("nvmf_create_subsystem", nqn=nqn, ana_reporting=True)
     target.rpc("nvmf_subsystem_add_listener", nqn=nqn, listen_address=address)
-    slow = {"id": "slow", "method": "nvmf_subsystem_listener_set_ana_state", "params": {"nqn": nqn, "listen_address": address, "ana_state": "inaccessible"}}
+    slow = {
+        "id": "slow",
+        "method": "nvmf_subsystem_listener_set_ana_state",
+        "params": {"nqn": nqn, "listen_address": address, "ana_state": "inaccessible"},
+    }
     fast = {"id": "fast", "method": "framework_get_scheduler"}
     wire.socket.sendall((json.dumps(slow) + json.dumps(fast)).encode())
     received = b""

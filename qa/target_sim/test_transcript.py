@@ -1,8 +1,10 @@
-"""Every recorded request gets the recorded answer (facts/spdk-transcript.jsonl), replayed in order on one target and a real cluster.
+"""Every recorded request gets the recorded answer (facts/spdk-transcript.jsonl), replayed in order on one target
+and a real cluster.
 
-What differs from run to run is compared by shape: numbers of ticks and busy time, versions. What belonged to the recording's machine (paths, ports,
-monitor addresses, image names) is translated.
+What differs from run to run is compared by shape: numbers of ticks and busy time, versions. What belonged to
+the recording's machine (paths, ports, monitor addresses, image names) is translated.
 """
+
 from __future__ import annotations
 
 import json
@@ -15,8 +17,22 @@ from testbed.cluster import Cluster
 
 from target_sim.target_process import TargetProcess, free_port
 
-RECORD = [json.loads(line) for line in (Path(__file__).parent / "facts" / "spdk-transcript.jsonl").read_text().splitlines()]
-VOLATILE = {"tick_rate", "busy", "idle", "version", "major", "minor", "patch", "suffix", "commit", "active_pollers_count", "timed_pollers_count"}
+RECORD = [
+    json.loads(line) for line in (Path(__file__).parent / "facts" / "spdk-transcript.jsonl").read_text().splitlines()
+]
+VOLATILE = {
+    "tick_rate",
+    "busy",
+    "idle",
+    "version",
+    "major",
+    "minor",
+    "patch",
+    "suffix",
+    "commit",
+    "active_pollers_count",
+    "timed_pollers_count",
+}
 IMAGE_MIB = 128
 
 
@@ -28,8 +44,11 @@ class Translation:
         self._replaced = {
             '"/etc/ceph/ceph.conf"': json.dumps(str(cluster.conf)),
             '"/etc/ceph/keyring"': json.dumps(str(cluster.keyring())),
-            '"[v2:127.0.0.1:40001,v1:127.0.0.1:40002]"': json.dumps("[" + ",".join(f"{host['type']}:{host['addr']}" for host in hosts) + "]"),
-            '"44201"': f'"{free_port()}"', '"44299"': f'"{free_port()}"',
+            '"[v2:127.0.0.1:40001,v1:127.0.0.1:40002]"': json.dumps(
+                "[" + ",".join(f"{host['type']}:{host['addr']}" for host in hosts) + "]"
+            ),
+            '"44201"': f'"{free_port()}"',
+            '"44299"': f'"{free_port()}"',
             '"none"': '"cephx"',
         }
 
@@ -41,7 +60,9 @@ class Translation:
 
 
 @pytest.fixture(scope="module")
-def replayed(cluster: Cluster, nvmf_tgt: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[dict, dict]]]:
+def replayed(
+    cluster: Cluster, nvmf_tgt: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[tuple[dict, dict]]]:
     """(expected, answered) for each entry of the record."""
     images = [f"transcript-{number}" for number in range(1, 5)]
     for image in images:
@@ -71,10 +92,19 @@ def difference(expected: Any, found: Any, where: str = "") -> str:
     if isinstance(expected, list) and isinstance(found, list):
         if len(expected) != len(found):
             return f"{where}: {len(expected)} elements were expected, got {len(found)}: {found}"
-        return next(filter(None, (difference(*pair, f"{where}[{index}]") for index, pair in enumerate(zip(expected, found)))), "")
-    return "" if type(expected) is type(found) and expected == found else f"{where}: {expected!r} was expected, got {found!r}"
+        return next(
+            filter(None, (difference(*pair, f"{where}[{index}]") for index, pair in enumerate(zip(expected, found)))),
+            "",
+        )
+    return (
+        ""
+        if type(expected) is type(found) and expected == found
+        else f"{where}: {expected!r} was expected, got {found!r}"
+    )
 
 
-@pytest.mark.parametrize("index", range(len(RECORD)), ids=[f"{entry['request']['id']}-{entry['request']['method']}" for entry in RECORD])
+@pytest.mark.parametrize(
+    "index", range(len(RECORD)), ids=[f"{entry['request']['id']}-{entry['request']['method']}" for entry in RECORD]
+)
 def test_a_recorded_request_gets_the_recorded_answer(index: int, replayed: list[tuple[dict, dict]]) -> None:
     assert difference(*replayed[index]) == ""
