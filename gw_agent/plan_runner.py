@@ -48,8 +48,9 @@ class PlanRunner:
         self._tried: Set[Since] = set()
         """Made optimized, or perhaps so, under exactly this commit."""
         self._tasks: Dict[object, "asyncio.Task[None]"] = {}
-        self._retry_at_s: Optional[float] = None
-        self._changing = False
+        self._retry_at_s: Dict[str, float] = {}
+        """By the state that could not be set: no further try before this time."""
+        self._changing = self._presumed = False
         self.confirmations: Tuple[Confirmation, ...] = ()
         self.version = NO_VERSION
         """The newest map whose restrictions are all applied."""
@@ -61,7 +62,6 @@ class PlanRunner:
 
     async def run(self) -> None:
         """Never returns; raises RpcUnreachable when the target is gone."""
-        self._presume_tried()
         try:
             while True:
                 seen = self._warden.pulse.count
@@ -72,7 +72,11 @@ class PlanRunner:
                 task.cancel()
 
     def _presume_tried(self) -> None:
-        """An earlier agent may have made optimized what is to be promoted now, or may have declined it."""
+        """Of the first agreed map: an earlier agent may have made optimized what is to be promoted now, or may have
+        declined it."""
+        if self._presumed or self._warden.view.permits is None:
+            return
+        self._presumed = True
         for group in self._promotions():
             self._tried.add((group.id, group.since))
         waiting = gateway.declined_at_attach(self._warden.view, self._instance, self._ana.states)
@@ -81,8 +85,7 @@ class PlanRunner:
     def _patience_s(self) -> Optional[float]:
         """Until the lease ends, and no longer than a retry."""
         waits = [self._warden.lease_left_s] if self._warden.lease_valid else []
-        if self._retry_at_s is not None:
-            waits.append(max(0.0, self._retry_at_s - self._now_s()))
+        waits += [max(0.001, at_s - self._now_s()) for at_s in self._retry_at_s.values()]
         return min(waits, default=None)
 
     def _target(self, declined: Dict[int, Version]) -> Target:
@@ -91,21 +94,23 @@ class PlanRunner:
 
     async def _step(self) -> bool:
         """One step; true when something was done and the plan is to be made anew."""
+        self._presume_tried()
         self._forget_past()
+        self._forget_pauses()
         view = self._warden.view
         plan = gateway.plan(view, self._instance, self._warden.lease_valid,
                             self._target({**self._declined, **self._declining}))
         self._note_confirmations()
-        if self._held_back():
-            return False
-        if plan.restrict:
+        if plan.restrict and INACCESSIBLE not in self._retry_at_s:
             return await self._restrict(plan.restrict)
         for ana_group_id, since in plan.drain:
             self._background((ana_group_id, since), self._drain_group(ana_group_id, since, self._drained))
         self._decline_what_is_hopeless()
         if plan.barrier is not None:
             self._background("barrier", self._pass_barrier(plan.barrier))
-        return bool(plan.permit) and await self._permit(plan)
+        if plan.restrict or not plan.permit or OPTIMIZED in self._retry_at_s:
+            return False
+        return await self._permit(plan)
 
     # -- what is said -----------------------------------------------------------------------------------------
 
@@ -205,15 +210,13 @@ class PlanRunner:
         if failures:
             log.warning("ANA groups %s are not all %s: %s%s", _names(ana_group_ids), state, failures[0],
                         f" (and {len(failures) - 1} more)" if len(failures) > 1 else "")
-            self._retry_at_s = self._now_s() + RETRY_S
+            self._retry_at_s[state] = self._now_s() + RETRY_S
         return not failures
 
-    def _held_back(self) -> bool:
-        """After a failure there is a pause, so that a target which does not answer is not flooded."""
-        if self._retry_at_s is not None and self._now_s() < self._retry_at_s:
-            return True
-        self._retry_at_s = None
-        return False
+    def _forget_pauses(self) -> None:
+        """After a failure there is a pause before the same is tried again, so that a target which does not answer is
+        not flooded. What failed to become optimized never holds a restriction back."""
+        self._retry_at_s = {state: at_s for state, at_s in self._retry_at_s.items() if at_s > self._now_s()}
 
     # -- in the background ------------------------------------------------------------------------------------
 
