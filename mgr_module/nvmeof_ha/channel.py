@@ -13,7 +13,7 @@ import secrets
 import threading
 import time
 from queue import Empty, SimpleQueue
-from typing import Any, Dict, List, NamedTuple, Sequence
+from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 import rados
 
@@ -46,6 +46,29 @@ class Heard(NamedTuple):
     seat: int
     notifier: int
     data: bytes
+
+
+class BadBeacons:
+    """Who sent a beacon that cannot be used, lately, and what was wrong with it."""
+
+    KEPT_S = 30.0
+    KEPT = 8
+
+    def __init__(self) -> None:
+        self._last: Dict[str, Tuple[float, str]] = {}
+
+    def note(self, notifier: int, why: str) -> bool:
+        """True when this is news, worth a line in the log."""
+        sender = f"client.{notifier}"
+        news = self._last.pop(sender, (0.0, ""))[1] != why
+        self._last[sender] = (time.monotonic(), why)
+        while len(self._last) > self.KEPT:
+            self._last.pop(next(iter(self._last)))
+        return news
+
+    def recent(self) -> Dict[str, str]:
+        limit = time.monotonic() - self.KEPT_S
+        return {sender: why for sender, (at, why) in self._last.items() if at >= limit}
 
 
 class AckText:

@@ -16,13 +16,13 @@ import time
 from collections import deque
 from dataclasses import replace
 from queue import Empty, SimpleQueue
-from typing import Any, Callable, Deque, Dict, List, Optional, Tuple
+from typing import Any, Callable, Deque, Dict, List, Optional
 
 import rados
 
 from . import seat_names, trace
 from .bounded import Bounded, TookTooLong
-from .channel import Channel, Heard
+from .channel import BadBeacons, Channel, Heard
 from .core import invariants, machine, wire
 from .core.actions import Action, Commit, Fence, ForgetGateway, Reply, StoreGateway, Wake
 from .core.events import BeaconReceived, Command, Committed, Deposed, Event, GatewayStored, SetTiming, Tick
@@ -36,13 +36,11 @@ from .options import Options
 from .rados_ops import Operations
 from .seats import Seats
 from .status import Status
-from .takeover import NotActive, NotNow, TakeOver
+from .takeover import Identity, NotActive, NotNow, TakeOver
 
 RETRY_S = 2.0
 LIBRADOS_S = 5.0
 MAP_COPY_EVERY_S = 2.0
-REFUSED_KEPT_S = 30.0
-REFUSED_KEPT = 8
 
 
 class Stop(Exception):
@@ -52,12 +50,12 @@ class Stop(Exception):
 class GroupDriver:
     """``start`` it once; ``stop`` and ``join`` end it."""
 
-    def __init__(self, key: GroupKey, gid: int, cluster: Any, mon: MonCommands, records: Records, options: Options,
+    def __init__(self, key: GroupKey, identity: Identity, cluster: Any, mon: MonCommands, records: Records, options: Options,
                  log: logging.Logger) -> None:
-        """``cluster``: the mgr's own ``rados.Rados``; ``gid``: of this mgr, as the mgr map names it."""
+        """``cluster``: the mgr's own ``rados.Rados``."""
         self.key = key
         self.status = Status()
-        self._gid, self._cluster, self._mon, self._records = gid, cluster, mon, records
+        self._cluster, self._records = cluster, records
         self._options, self._log = options, log
         self._queue: SimpleQueue[Any] = SimpleQueue()
         self._later: Deque[Any] = deque()
@@ -68,6 +66,7 @@ class GroupDriver:
         self._fencer = Fencer(mon, self._queue.put, self._queue.put)
         self._kv = KvWriter(mon, records, self._queue.put, self._fencer.busy)
         self._bounded = Bounded(f"nvmeof_ha.{key}", lambda: self._queue.put(_nothing))
+        self._attempt = TakeOver(key, identity, mon, self._operations, self._pump, self._queue.put)
         self._seats: Optional[Seats] = None
         self._channel: Optional[Channel] = None
         self._state: Optional[State] = None
@@ -76,7 +75,7 @@ class GroupDriver:
         self._adopted_problems: List[str] = []
         self._copied = NO_VERSION
         self._copy_at = 0.0
-        self._undecodable: Dict[str, Tuple[float, str]] = {}
+        self._bad_beacons = BadBeacons()
         self._thread = threading.Thread(target=self._run, name=f"nvmeof_ha.{key}", daemon=True)
 
     # -- used by other threads --------------------------------------------------------------------------------------
@@ -180,30 +179,24 @@ class GroupDriver:
                 reason = str(error)
             except rados.Error as error:
                 reason = f"librados: {error}"
-            gone = self._seats is not None and self._seats.pool_gone
             if reason != self.status.waiting_for:
                 self._log.warning("%s cannot be taken over yet: %s", self.key, reason)
-            self._publish(waiting_for=reason, pool_gone=gone or self.status.pool_gone)
-            self._seats = None
+            if self._seats is not None and self._seats.pool_gone:
+                self._seats = None
+                self._publish(pool_gone=True)
+            self._publish(waiting_for=reason)
             self._pump(lambda: False, RETRY_S)
 
     def _take_over(self) -> None:
-        record = self._records.group(self.key)
-        if record is None:
-            raise NotNow("its record was removed from the mon KV store")
-        pool = record.control_pool or self.key.pool
-        ioctx = self._open(pool)
-        attempt = TakeOver(self.key, self._gid, self._mon, self._operations, self._pump, self._queue.put)
-        if not record.seats:
-            record = GroupRecord(record.state, record.control_pool, tuple(attempt.choose_names(pool)))
-            self._write_record(record)
-        self._record = record
+        record = self._prepared_record()
+        if self._seats is None:
+            # Kept for later attempts: its probes may hang, and must not pile up.
+            self._seats = self._open_seats(record)
+        writable = self._attempt.wait_for_writable(self._seats)
         if record.state != CREATED:
-            attempt.make_objects(ioctx, list(record.seats))
+            self._attempt.make_objects(self._seats.ioctx, list(record.seats))
         self._bounded.call(self._cluster.wait_for_latest_osdmap, LIBRADOS_S, "fetch the newest OSD map", self._pump)
-        probes = [self._open(pool, locator=name) for name in record.seats]
-        self._seats = Seats(self._operations, ioctx, record.seats, probes, self._queue.put)
-        adopted = attempt.adopt(self._seats, record)
+        adopted = self._attempt.adopt(self._seats, writable, record)
         self._adopted_problems = adopted.problems
         gateways, self._record_problems = self._records.gateways(self.key)
         for problem in self._adopted_problems + self._record_problems:
@@ -213,12 +206,30 @@ class GroupDriver:
         state, actions = machine.begin(found, gateways, adopted.ballot, self._options.timing, time.monotonic(),
                                        self._options.failback_doubling)
         invariants.check_map(state.map)
-        self._channel = Channel(self._operations, ioctx, record.seats, seat_names.wake_name(self.key.group),
-                                self._queue.put)
+        self._channel = Channel(self._operations, self._seats.ioctx, record.seats,
+                                seat_names.wake_name(self.key.group), self._queue.put)
         self._state = state
         for action in actions:
             self._act(action)
         self._publish(waiting_for="its first commit was not acknowledged yet", pool_gone=False)
+
+    def _prepared_record(self) -> GroupRecord:
+        """The group's record, with seat names."""
+        record = self._records.group(self.key)
+        if record is None:
+            raise NotNow("its record was removed from the mon KV store")
+        if not record.seats:
+            names = self._attempt.choose_names(record.control_pool or self.key.pool)
+            record = replace(record, seats=tuple(names))
+            self._write_record(record)
+        self._record = record
+        return record
+
+    def _open_seats(self, record: GroupRecord) -> Seats:
+        pool = record.control_pool or self.key.pool
+        ioctx = self._open(pool)
+        probes = [self._open(pool, locator=name) for name in record.seats]
+        return Seats(self._operations, ioctx, record.seats, probes, self._queue.put)
 
     def _open(self, pool: str, locator: str = "") -> Any:
         def open_ioctx() -> Any:
@@ -290,13 +301,8 @@ class GroupDriver:
         try:
             beacon = wire.decode_beacon(heard.data)
         except wire.WireError as error:
-            sender, why = f"client.{heard.notifier}", str(error)
-            if self._undecodable.get(sender, (0.0, ""))[1] != why:
-                self._log.warning("%s: a beacon of %s cannot be used: %s", self.key, sender, why)
-            self._undecodable.pop(sender, None)
-            self._undecodable[sender] = (time.monotonic(), why)
-            while len(self._undecodable) > REFUSED_KEPT:
-                self._undecodable.pop(next(iter(self._undecodable)))
+            if self._bad_beacons.note(heard.notifier, str(error)):
+                self._log.warning("%s: a beacon of client.%d cannot be used: %s", self.key, heard.notifier, error)
             self._prepare_ack()
             return
         self._step(BeaconReceived(beacon))
@@ -363,14 +369,9 @@ class GroupDriver:
         committed = None if self._state is None else self._state.committed
         return NO_VERSION if committed is None else committed.version
 
-    def _bad_beacons(self) -> Dict[str, str]:
-        """Who sent one lately, and what was wrong with it."""
-        limit = time.monotonic() - REFUSED_KEPT_S
-        return {who: why for who, (at, why) in self._undecodable.items() if at >= limit}
-
     def _prepare_ack(self) -> None:
         assert self._state is not None and self._channel is not None
-        refused = {**self._state.soft.refused, **self._bad_beacons()}
+        refused = {**self._state.soft.refused, **self._bad_beacons.recent()}
         self._channel.ack.prepare(wire.Ack(self._committed_version(),
                                            want_full=tuple(sorted(self._state.soft.want_full)), refused=refused))
 
@@ -381,7 +382,7 @@ class GroupDriver:
         problems += channel.problems() if channel is not None else []
         problems += [self._kv.problem] if self._kv.problem else []
         committed = None if state is None else state.committed
-        bad_beacons = tuple(f"{who}: {why}" for who, why in self._bad_beacons().items())
+        bad_beacons = tuple(f"{who}: {why}" for who, why in self._bad_beacons.recent().items())
         self.status = replace(self.status, committed=committed, running=committed is not None,
                               fence_failures=tuple(self._fencer.failures.values()), problems=tuple(problems),
                               bad_beacons=bad_beacons, **changes)

@@ -76,7 +76,8 @@ class Health:
             findings.append(Finding("NVMEOF_HA_INVARIANT", f"group {key}: {status.stopped}; report this, then have "
                                     "another mgr begin anew with `ceph mgr fail`"))
         elif status.stopped:
-            findings.append(Finding("NVMEOF_HA_GROUP_STOPPED", f"group {key}: {status.stopped}"))
+            findings.append(Finding("NVMEOF_HA_GROUP_STOPPED", f"group {key}: {status.stopped}; if this mgr is still the active "
+                                    "one, have another begin anew with `ceph mgr fail`"))
         elif not status.running and self._lasts("start", str(key), now) >= NOT_RUNNING_S:
             findings.append(Finding("NVMEOF_HA_GROUP_STOPPED", f"group {key}: {status.waiting_for}"))
         return findings

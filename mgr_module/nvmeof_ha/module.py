@@ -18,6 +18,7 @@ from .driver import GroupDriver
 from .health import Checks, Health
 from .kv_records import CREATING, GroupKey, GroupRecord, RecordError, Records, encode_group, put_command, remove_command
 from .mon import MonCommandError, MonCommands
+from .takeover import Identity
 
 HEALTH_EVERY_S = 1.0
 SHUTDOWN_S = 1.5
@@ -36,12 +37,13 @@ class Module(MgrModule):
         self._stopping = threading.Event()
         self._started = threading.Event()
         self._lock = threading.Lock()
+        self._beginning = threading.Lock()
         self._drivers: Dict[GroupKey, GroupDriver] = {}
         self._health = Health()
         self._shown_checks: Optional[Checks] = None
         self._options = options.Options()
         self._option_problem = ""
-        self._gid = 0
+        self._identity = Identity(0, 0)
         self.mon = MonCommands(self.send_command)
         self.records = Records({})
         self.config_notify()
@@ -49,10 +51,11 @@ class Module(MgrModule):
     # -- called by ceph-mgr -----------------------------------------------------------------------------------------
 
     def serve(self) -> None:
-        self._gid = self.get("mgr_map")["active_gid"]
+        mgr_map = self.get("mgr_map")
+        self._identity = Identity(mgr_map["active_gid"], mgr_map["epoch"])
         self.records = Records(self.get_store_prefix(""))
         self.log.info("mgr %s (gid %d) looks after %d gateway groups, commands are `ceph %s ...`", self.get_mgr_id(),
-                      self._gid, len(self.records.groups()), compat.COMMAND_PREFIX)
+                      self._identity.gid, len(self.records.groups()), compat.COMMAND_PREFIX)
         self.rados  # connects, and registers the client that the mons will blocklist when this mgr is replaced
         for key in self.records.groups():
             self._start_driver(key)
@@ -113,9 +116,12 @@ class Module(MgrModule):
 
     def begin_group(self, key: GroupKey) -> GroupDriver:
         """Note a new group in the KV store and look after it.  Raises ``MonCommandError``."""
-        record = GroupRecord(CREATING, self._options.control_pool)
-        self._store(key.record_key, encode_group(record))
-        return self._start_driver(key)
+        with self._beginning:  # two drivers of one group would share a ballot
+            driver = self.driver(key)
+            if driver is not None:
+                return driver
+            self._store(key.record_key, encode_group(GroupRecord(CREATING, self._options.control_pool)))
+            return self._start_driver(key)
 
     def forget_gateway(self, key: GroupKey, gateway_id: str) -> None:
         """Remove the gateway of a group whose pool is gone, and the group with its last one.
@@ -129,13 +135,14 @@ class Module(MgrModule):
         with self._lock:
             driver = self._drivers.pop(key)
         driver.stop()
+        driver.join(SHUTDOWN_S)
         for name in self.records.keys_of(key):
             self._store(name, None)
 
     # -- own --------------------------------------------------------------------------------------------------------
 
     def _start_driver(self, key: GroupKey) -> GroupDriver:
-        driver = GroupDriver(key, self._gid, self.rados, self.mon, self.records, self._options, self.log)
+        driver = GroupDriver(key, self._identity, self.rados, self.mon, self.records, self._options, self.log)
         with self._lock:
             self._drivers[key] = driver
         driver.start()

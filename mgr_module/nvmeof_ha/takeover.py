@@ -46,14 +46,21 @@ Pump = Callable[[Callable[[], bool], float], bool]
 """``pump(until, timeout_s)`` runs what arrives for this driver until ``until()`` or the timeout; returns ``until()``."""
 
 
-class TakeOver:
-    """One attempt, in the driver's thread."""
+class Identity(NamedTuple):
+    """This mgr, as the mgr map that made it the active one names it."""
 
-    def __init__(self, key: GroupKey, gid: int, mon: MonCommands, operations: Operations, pump: Pump,
+    gid: int
+    map_epoch: int
+
+
+class TakeOver:
+    """Used in the driver's thread, for as many attempts as it takes."""
+
+    def __init__(self, key: GroupKey, identity: Identity, mon: MonCommands, operations: Operations, pump: Pump,
                  enqueue: Callable[[Callable[[], None]], None]) -> None:
-        """``gid``: of this mgr, as the mgr map names it."""
-        self._key, self._gid = key, gid
+        self._key, self._identity = key, identity
         self._mon, self._operations, self._pump, self._enqueue = mon, operations, pump, enqueue
+        self._made: Dict[str, Optional[int]] = {}
 
     # -- control objects ------------------------------------------------------------------------------------------
 
@@ -73,30 +80,41 @@ class TakeOver:
 
     def make_objects(self, ioctx: Any, names: List[str]) -> None:
         """Seats, wake object and index of a group that is being created; harmless where they exist."""
-        codes: Dict[str, int] = {}
-
         def make(_ioctx: Any, write_op: Any, omap: Dict[str, str]) -> None:
             write_op.new(LIBRADOS_CREATE_IDEMPOTENT)
             if omap:
                 _ioctx.set_omap(write_op, tuple(omap), tuple(omap.values()))
         index = seat_names.index_name(self._key.group)
-        wanted = {name: {} for name in (*names, seat_names.wake_name(self._key.group))}
+        wanted: Dict[str, Dict[str, str]] = {name: {} for name in (*names, seat_names.wake_name(self._key.group))}
         wanted[index] = seat_names.index_omap(names)
         for name, omap in wanted.items():
-            self._operations.write(ioctx, name, partial(make, omap=omap), partial(codes.__setitem__, name))
-        self._pump(lambda: len(codes) == len(wanted), ANSWER_S)
+            if self._made.get(name, -1) is not None:  # an attempt that still hangs is not sent again
+                self._made[name] = None
+                self._operations.write(ioctx, name, partial(make, omap=omap), partial(self._made.__setitem__, name))
+        self._pump(lambda: None not in self._made.values(), ANSWER_S)
         for name in wanted:
-            if codes.get(name) != 0:
-                why = "no answer" if name not in codes else describe(codes[name])
+            code = self._made[name]
+            if code != 0:
+                why = "no answer" if code is None else describe(code)
                 raise NotNow(f"object {name} could not be made in namespace {seat_names.NAMESPACE}: {why}; check that "
                              "the pool takes writes (`ceph -s`)")
 
     # -- ballot, claims, map --------------------------------------------------------------------------------------
 
-    def adopt(self, seats: Seats, record: GroupRecord) -> Adopted:
+    def wait_for_writable(self, seats: Seats) -> List[Seat]:
+        """Seats whose placement group just took a write: a claim to another one would only block its readers."""
+        self._wait_most(lambda: len(seats.writable()), ANSWER_S)
+        if seats.pool_gone:
+            raise NotNow("the pool of its control objects does not exist any more")
+        found = seats.writable()
+        if len(found) < register.QUORUM:
+            raise NotNow("; ".join([f"{len(found)} of {register.SEATS} seats take writes, {register.QUORUM} are needed",
+                                    *seats.problems()]))
+        return found
+
+    def adopt(self, seats: Seats, writable: List[Seat], record: GroupRecord) -> Adopted:
         """Raises ``NotNow`` or ``NotActive``."""
         ballot = self._ballot()
-        writable = self._writable(seats)
         claimed = self._claim(seats, writable, ballot)
         maps, problems = self._read(seats, claimed)
         try:
@@ -110,21 +128,13 @@ class TakeOver:
 
     def _ballot(self) -> int:
         mgr_map = self._ask({"prefix": "mgr dump", "format": "json"})
-        if mgr_map["active_gid"] != self._gid:
+        if mgr_map["epoch"] < self._identity.map_epoch:
+            raise NotNow(f"a mon answered with mgr map e{mgr_map['epoch']}, which is older than the one that made this "
+                         f"mgr the active one, e{self._identity.map_epoch}")
+        if mgr_map["active_gid"] != self._identity.gid:
             raise NotActive(f"the mons name mgr {mgr_map['active_name']!r} (gid {mgr_map['active_gid']}) as the active "
-                            f"one, not this one (gid {self._gid})")
+                            f"one, not this one (gid {self._identity.gid})")
         return mgr_map["epoch"]
-
-    def _writable(self, seats: Seats) -> List[Seat]:
-        """Seats whose placement group just took a write: a claim to another one would only block its readers."""
-        self._wait_most(lambda: len(seats.writable()), ANSWER_S)
-        if seats.pool_gone:
-            raise NotNow("the pool of its control objects does not exist any more")
-        found = seats.writable()
-        if len(found) < register.QUORUM:
-            raise NotNow("; ".join([f"{len(found)} of {register.SEATS} seats take writes, {register.QUORUM} are needed",
-                                    *seats.problems()]))
-        return found
 
     def _claim(self, seats: Seats, writable: List[Seat], ballot: int) -> List[Seat]:
         claim = Version(ballot, 0)
