@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import Dict, FrozenSet, Iterable, List, Mapping, Optional
+from typing import FrozenSet, Iterable, List, Mapping, Optional
 
 OPTIMIZED = 'optimized'
 
@@ -122,8 +122,3 @@ class AnaHistory:
         """None of them has answered after `from_s`, though somebody was asked."""
         later = [sample for sample in self.between(from_s, to_s) if sample.at_s > from_s]
         return bool(later) and not any(gateway in sample.readings for sample in later for gateway in gateways)
-
-    def states(self) -> Dict[str, States]:
-        """What each gateway that answered said in the latest sample."""
-        latest = self.latest()
-        return {gateway: reading.states for gateway, reading in latest.readings.items()} if latest else {}

@@ -97,8 +97,7 @@ class Demo:
     def _print_results(self) -> None:
         untouched = self._stage.gateways['gw2']
         print_line('\n' + report.table(self.outcomes))
-        print_line('\n' + report.figures(self.outcomes))
-        print_line(report.footprint(untouched, self._stage.started_s) + '\n')
+        print_line('\n' + report.figures(self.outcomes, untouched, self._stage.started_s) + '\n')
 
     def report_failure(self, text: str) -> None:
         print(f'{text}\n\n{self._stage.log_tails()}\n', file=sys.stderr, flush=True)

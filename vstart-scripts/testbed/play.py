@@ -218,8 +218,9 @@ class Play:
         outcomes = [self._outcome(self.name, first, self._moved(first), self.expectation,
                                   entries(to_s=self._drain_s or float('inf')))]
         if failback:
+            begin_s = self._drain_s or failback.from_s   # the latter when it has never come
             outcomes.append(self._outcome(FAILBACK, failback, failback.switch_s is not None, Expectation(),
-                                          entries(from_s=self._drain_s or failback.from_s, zero_s=self._drain_s or None)))
+                                          entries(from_s=begin_s, zero_s=begin_s)))
         return outcomes
 
     def _outcome(self, name: str, part: Part, moved: bool, expectation: Expectation,

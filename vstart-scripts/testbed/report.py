@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from typing import Callable, List, Optional, Sequence
+from typing import Callable, List, Optional, Sequence, Tuple
 
 from .daemon import PROC
 from .gateway import Gateway
@@ -23,33 +23,38 @@ def table(outcomes: Sequence[Outcome]) -> str:
     return _aligned(rows)
 
 
-def figures(outcomes: Sequence[Outcome]) -> str:
-    """Measured against promised; a machine that is too busy misses them, so nothing fails for it."""
+def figures(outcomes: Sequence[Outcome], untouched: Gateway, since_s: float) -> str:
+    """Measured against promised; a machine that is too busy misses them, so nothing fails for it.
+
+    `untouched`: a gateway that no scenario does anything to, running since `since_s` (monotonic).
+    """
     rows = [('figure', 'measured', 'promised')]
-    for name, text, value, most in (
-            ('target-crash', 'target crash: to the new optimized listener, median', lambda o: o.switch_s, 1.0),
+    for name, text, value, most_s in (
+            ('target-crash', 'target crash: to the new optimized listener', lambda o: o.switch_s, 1.0),
             ('host-loss', 'host loss: to the new optimized listener', lambda o: o.switch_s, 6.0),
             ('orderly-stop', 'orderly stop: without a usable path', lambda o: o.no_path_s, 0.3),
-            (FAILBACK, 'failback: without a usable path, median', lambda o: o.no_path_s, 0.3)):
+            (FAILBACK, 'failback: without a usable path', lambda o: o.no_path_s, 0.3)):
         measured = _values(outcomes, name, value)
         if measured:
-            spread = f' (worst of {len(measured)}: {max(measured):.2f})' if len(measured) > 1 else ''
-            rows.append((text, f'{statistics.median(measured):.2f} s{spread}', f'at most {most:g} s'))
-    return _aligned(rows) if len(rows) > 1 else 'No speed is promised for what was played.'
+            spread = f'median of {len(measured)}, worst {max(measured):.2f}: ' if len(measured) > 1 else ''
+            rows.append((text, f'{spread}{statistics.median(measured):.2f} s', f'at most {most_s:g} s'))
+    return _aligned(rows + _footprint(untouched, since_s))
 
 
-def footprint(gateway: Gateway, since_s: float) -> str:
-    """What the warden and the agent of a gateway that was never touched cost, from `since_s` (monotonic) to now."""
-    texts, cpu_s = [], 0.0
+def _footprint(gateway: Gateway, since_s: float) -> List[Tuple[str, str, str]]:
+    rows, cpu_s = [], 0.0
     pids = gateway.pids()
-    for kind in ('warden', 'agent'):
+    for kind, most_mb in (('warden', 60), ('agent', 120)):
         if kind in pids:
             stat = (PROC / str(pids[kind]) / 'stat').read_text()
-            fields = stat[stat.rindex(')') + 2:].split()
+            fields = stat[stat.rindex(')') + 2:].split()   # from field 3 of proc(5) on
             cpu_s += (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
-            texts.append(f'{kind} {int(fields[21]) * os.sysconf("SC_PAGE_SIZE") / 1e6:.0f} MB')
+            resident_mb = int(fields[21]) * os.sysconf('SC_PAGE_SIZE') / 1e6
+            rows.append((f"{gateway.name}'s {kind}: resident", f'{resident_mb:.0f} MB', f'at most {most_mb} MB'))
     share = 100 * cpu_s / (time.monotonic() - since_s)
-    return f"{gateway.name}: {', '.join(texts)} resident; together {share:.1f} % of a core over the whole run"
+    rows.append((f"{gateway.name}'s warden and agent: of a core, over the whole run (promised: idle)",
+                 f'{share:.1f} %', 'at most 4 %'))
+    return rows
 
 
 def _values(outcomes: Sequence[Outcome], name: str, value: Callable[[Outcome], Optional[float]]) -> List[float]:
