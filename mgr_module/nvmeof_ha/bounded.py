@@ -18,7 +18,7 @@ class Bounded:
     def __init__(self, name: str, wake: Callable[[], None]) -> None:
         """``wake``: makes the caller's ``pump`` look at once."""
         self._name, self._wake = name, wake
-        self._thread: Optional[threading.Thread] = None
+        self._hangs = False
 
     def call(self, function: Callable[[], Any], timeout_s: float, what: str, pump: Pump) -> Any:
         """The function's result, or the exception that it raised.
@@ -26,19 +26,23 @@ class Bounded:
         Raises:
             TookTooLong: no result within ``timeout_s``, or an earlier call still hangs.
         """
-        if self._thread is not None and self._thread.is_alive():
+        if self._hangs:
             raise TookTooLong(f"an earlier call to RADOS still hangs, so this is not tried: {what}; check that the mons "
                               "answer (`ceph -s`)")
         results: List[Tuple[Any, Optional[Exception]]] = []
 
         def run() -> None:
+            result: Tuple[Any, Optional[Exception]]
             try:
-                results.append((function(), None))
+                result = function(), None
             except Exception as error:  # handed to the caller below
-                results.append((None, error))
+                result = None, error
+            # Not judged by whether the thread is alive: it takes a while to end after its result was taken.
+            self._hangs = False
+            results.append(result)
             self._wake()
-        self._thread = threading.Thread(target=run, name=f"{self._name}.call", daemon=True)
-        self._thread.start()
+        self._hangs = True
+        threading.Thread(target=run, name=f"{self._name}.call", daemon=True).start()
         if not pump(lambda: bool(results), timeout_s):
             raise TookTooLong(f"RADOS did not answer within {timeout_s:g} s to: {what}; check that the mons answer "
                               "(`ceph -s`)")
