@@ -15,7 +15,7 @@ class TookTooLong(RuntimeError):
 class Bounded:
     """Runs one such call at a time; a thread that is stuck keeps the next call from piling up behind it."""
 
-    def __init__(self, name: str, wake: Callable[[], None]) -> None:
+    def __init__(self, name: str, wake: Callable[[], Any]) -> None:
         """``wake``: makes the caller's ``pump`` look at once."""
         self._name, self._wake = name, wake
         self._hangs = False

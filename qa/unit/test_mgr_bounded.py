@@ -15,14 +15,16 @@ LIMIT_S = 30.0
 
 def pump(until: Callable[[], bool], timeout_s: float) -> bool:
     deadline = time.monotonic() + timeout_s
-    while not until() and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        if until():
+            return True
         time.sleep(0.001)
-    return until()
+    return False
 
 
 def test_the_next_call_is_tried_while_the_thread_of_the_last_one_is_still_ending():
     ending = threading.Event()
-    bounded = Bounded("test", lambda: ending.wait(LIMIT_S) and None)
+    bounded = Bounded("test", lambda: ending.wait(LIMIT_S))
     try:
         assert [bounded.call(lambda: n, LIMIT_S, "answer", pump) for n in (1, 2, 3)] == [1, 2, 3]
     finally:
