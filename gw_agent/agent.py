@@ -34,7 +34,7 @@ from gw_agent.target_run import TargetRun, digest
 from gw_agent.warden_client import NoWarden, WardenClient, inherited_socket
 from nvmeof_ha_core import wire
 from nvmeof_ha_core.events import Beacon, TargetState
-from nvmeof_ha_core.model import Subsystem
+from nvmeof_ha_core.model import NO_VERSION, Subsystem
 
 log = logging.getLogger("agent")
 
@@ -55,7 +55,7 @@ class Agent:
         control = ceph_client.open_control(client, settings.ceph)
         self._beacons = Beacons(control, self._beacon, lambda: warden.seat_names, self._acked)
         self._run: Optional[TargetRun] = None
-        self._told_s = self._asked_for = None
+        self._asked_for = NO_VERSION
         self._said_urgent: Tuple[Any, ...] = ()
 
     async def serve(self) -> None:

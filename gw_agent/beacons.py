@@ -136,5 +136,5 @@ class Beacons:
         silence_s = boottime_s() - self._heard_s
         if silence_s > SILENCE_WORTH_A_WORD_S and not self._silent:
             self._silent = True
-            log.warning("no mgr has answered a beacon for %.0f s; I/O goes on as it is. Is the module enabled and a mgr "
+            log.warning("no mgr has answered a beacon for %.0f s; I/O goes on while the seats can be read. Is the module enabled and a mgr "
                         "active? (`ceph -s`)", silence_s)

@@ -47,7 +47,6 @@ class WardenClient:
         self.lease_until_s = 0.0
         self._seats = SeatsReceiver()
         self._fresh: Tuple[View, float] = (NOTHING_SEEN, 0.0)
-        self._asked_for = None
         self._writer: Optional[asyncio.StreamWriter] = None
 
     @property

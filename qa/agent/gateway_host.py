@@ -1,7 +1,7 @@
 """One gateway host for tests: a real warden, agent and target, with the test in the place of the mgr.
 
-The test hears the beacons, decides, and writes the seats (`seat_writer.py`); `obliging` does what a mgr would do in good
-times. Everything is in the test's own directory and gateway group.
+The test hears the beacons, decides, and writes the seats (`seat_writer.py`); `admit` and `promote` do what a mgr would do
+in good times. Everything is in the test's own directory and gateway group.
 """
 from __future__ import annotations
 
