@@ -342,7 +342,7 @@ class GroupDriver:
             gateway = action.gateway
             stored = GatewayStored(gateway.id, gateway.instance, gateway.addresses)
             self._kv.write(self.key.gateway_key(gateway.id), wire.encode_gateway_record(gateway),
-                           lambda: self._queue.put(stored), lazy=gateway.instance is None)
+                           lambda: self._queue.put(stored), lazy=not gateway.addresses)  # nothing can be permitted yet
         elif isinstance(action, ForgetGateway):
             self._kv.write(self.key.gateway_key(action.gateway_id), None)
         elif isinstance(action, Reply):
