@@ -35,6 +35,11 @@ def test_a_switch_is_seen_at_the_first_sample_that_shows_it() -> None:
     assert seen.holder(1) == 'gw2'
 
 
+def test_a_gateway_that_wakes_with_an_old_state_has_not_taken_over() -> None:
+    assert history('ooii', 'iooo').first_optimized(1, 'gw2', 0.0) == pytest.approx(0.10)
+    assert history('--oo--ii', 'oooooooo').first_optimized(1, 'gw1', 0.0) is None
+
+
 def test_no_path_lasts_from_the_last_optimized_sample_to_the_next_one() -> None:
     assert history('oo-----', 'iiiiioo').no_path_s(1, 0.0, 0.3) == pytest.approx(0.20)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from testbed.play import Expectation, Measured, Outcome
-from testbed.report import table
+from testbed.report import remark, table
 
 
 def test_the_table_has_a_line_for_each_outcome_and_a_dash_for_what_does_not_apply() -> None:
@@ -26,3 +26,10 @@ def test_errors_and_overlaps_are_tolerated_only_where_the_scenario_says_so_and_l
         assert Expectation(tolerant=True).met(True, bad)
     for bad in (Measured(lost=1), Measured(stale=1)):
         assert not Expectation(tolerant=True).met(True, bad)
+
+
+def test_the_hosts_own_kernel_is_named_only_where_it_is_the_reason() -> None:
+    stuck = [Outcome('frozen-target', True, True, 2.7, 2.7, 7.4, 0, 0, 0, 0, [])]
+    assert '4.7 s after the failover' in remark(stuck, '6.1.0-56-cloud-amd64')
+    assert remark(stuck, '6.12.117') == ''
+    assert remark([Outcome('frozen-target', True, True, 2.7, 2.7, 2.9, 0, 0, 0, 0, [])], '6.1.0-56') == ''

@@ -75,9 +75,9 @@ class AnaHistory:
         return next(iter(optimized)) if len(optimized) == 1 else ''
 
     def first_optimized(self, ana_group: int, gateway: str, from_s: float) -> Optional[float]:
-        """When the gateway's listener first read back optimized, from that time on."""
+        """When the gateway's listener first read back optimized, from that time on, and no other gateway's did."""
         for sample in self.between(from_s):
-            if gateway in sample.optimized(ana_group) and sample.readings[gateway].at_s >= from_s:
+            if sample.optimized(ana_group) == {gateway} and sample.readings[gateway].at_s >= from_s:
                 return sample.readings[gateway].at_s
         return None
 

@@ -97,6 +97,9 @@ class Demo:
     def _print_results(self) -> None:
         untouched = self._stage.gateways['gw2']
         print_line('\n' + report.table(self.outcomes))
+        remark = report.remark(self.outcomes, self._stage.guest.check('uname -r').strip())
+        if remark:
+            print_line('\n' + remark)
         print_line('\n' + report.figures(self.outcomes, untouched, self._stage.started_s) + '\n')
 
     def report_failure(self, text: str) -> None:

@@ -11,6 +11,7 @@ from .daemon import PROC
 from .gateway import Gateway
 from .play import FAILBACK, Outcome
 
+LATE_S = 1.0
 COLUMNS = ('scenario', 'ok', 'moved', 'switch s', 'no path s', 'host stall s', 'I/O errors', 'lost', 'stale',
            'overlaps')
 
@@ -21,6 +22,17 @@ def table(outcomes: Sequence[Outcome]) -> str:
               _seconds(outcome.no_path_s), _seconds(outcome.host_stall_s), str(outcome.io_errors), str(outcome.lost),
               str(outcome.stale), str(outcome.overlaps)) for outcome in outcomes]
     return _aligned(rows)
+
+
+def remark(outcomes: Sequence[Outcome], kernel: str) -> str:
+    """Why the host was stuck for longer than the failover took, where its own kernel is the reason; '' if it was not."""
+    late_s = [outcome.host_stall_s - outcome.switch_s for outcome in outcomes
+              if outcome.name == 'frozen-target' and outcome.host_stall_s and outcome.switch_s]
+    if not kernel.startswith('6.1.') or not late_s or max(late_s) < LATE_S:
+        return ''
+    return (f'frozen-target: the host went on {max(late_s):.1f} s after the failover. Its Linux {kernel} does not give up a '
+            'dead connection\nbefore a keep-alive command that was under way has timed out (5 s); Linux 6.12 does: '
+            'NVME_GUEST_SUITE=trixie.')
 
 
 def figures(outcomes: Sequence[Outcome], untouched: Gateway, since_s: float) -> str:
