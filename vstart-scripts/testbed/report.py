@@ -25,14 +25,14 @@ def table(outcomes: Sequence[Outcome]) -> str:
 
 
 def remark(outcomes: Sequence[Outcome], kernel: str) -> str:
-    """Why the host was stuck for longer than the failover took, where its own kernel is the reason; '' if it was not."""
+    """Why the host was stuck longer than the failover took, where its own kernel is the reason; '' if it was not."""
     late_s = [outcome.host_stall_s - outcome.switch_s for outcome in outcomes
               if outcome.name == 'frozen-target' and outcome.host_stall_s and outcome.switch_s]
     if not kernel.startswith('6.1.') or not late_s or max(late_s) < LATE_S:
         return ''
-    return (f'frozen-target: the host went on {max(late_s):.1f} s after the failover. Its Linux {kernel} does not give up a '
-            'dead connection\nbefore a keep-alive command that was under way has timed out (5 s); Linux 6.12 does: '
-            'NVME_GUEST_SUITE=trixie.')
+    return (f'frozen-target: the host went on {max(late_s):.1f} s after the failover. Its Linux {kernel} does not\n'
+            'give up a dead connection before a keep-alive command that was under way has timed out (5 s).\n'
+            'Linux 6.12 does: NVME_GUEST_SUITE=trixie.')
 
 
 def figures(outcomes: Sequence[Outcome], untouched: Gateway, since_s: float) -> str:
