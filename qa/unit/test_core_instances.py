@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from nvmeof_ha.core.actions import Commit, Fence, StoreGateway
-from nvmeof_ha.core.events import Committed, Deposed, Tick
+from nvmeof_ha.core.events import Committed, Deposed, TargetState, Tick
 from nvmeof_ha.core.machine import REFUSALS_KEPT
 from nvmeof_ha.core.model import Availability, Departed, Gateway, Instance, Map, Phase, Version
 
@@ -295,6 +295,16 @@ def test_an_owner_that_flapped_is_no_first_choice_until_its_failback_delay_is_ov
     mgr.beacon(NEXT, reaped=(GW1,))
     assert mgr.gateway().availability is Availability.AVAILABLE
     assert mgr.group().server == GW2
+
+
+def test_a_group_does_not_wait_for_the_new_instance_of_the_owner_that_was_just_lost():
+    mgr = Driven()
+    mgr.create("gw1", "gw2")
+    mgr.wait(12)  # long enough to have been well for the failback delay
+    lost, mgr.instances["gw1"] = mgr.instances["gw1"], Instance("gw1", 2, "u")
+    mgr.beacon(mgr.instances["gw1"], target=TargetState.STARTING, reaped=(lost,))
+    assert mgr.gateway("gw1").availability is Availability.CREATED
+    assert mgr.phase() is Phase.PROMOTING and mgr.group().incoming == mgr.instances["gw2"]
 
 
 def test_departed_instances_are_kept_while_they_must_be_fenced_and_the_last_of_each_gateway():

@@ -271,7 +271,8 @@ def _depart(state: State, instance: Instance, now: float) -> State:
     if served or not gateway.leaving:
         recent = tuple(at for at in soft.flaps.get(gateway.id, ()) if now - at < FLAP_WINDOW_S)
         state = state.with_soft(flaps=put(soft.flaps, gateway.id, recent + (now,)))
-    return _prune(state.with_soft(stuck=drop(state.soft.stuck, gateway.id)))
+    soft = state.soft
+    return _prune(state.with_soft(stuck=drop(soft.stuck, gateway.id), well_since=drop(soft.well_since, gateway.id)))
 
 
 def _prune(state: State) -> State:
