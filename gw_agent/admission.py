@@ -32,14 +32,14 @@ def admission(view: View, pool: str, group: str, gateway_id: str, candidate: Opt
     gateway = view.permits.gateway(gateway_id)
     if gateway is None:
         return Admission(None, f"the gateway map of {pool}/{group} (version {view.permits.version}) does not name "
-                         f"gateway {gateway_id!r}; create it with: ceph nvme-gw create {gateway_id} {pool} {group}",
+                         f"gateway {gateway_id!r}; create it with: ceph nvmeof-ha create {gateway_id} {pool} {group}",
                          deleted=True)
     if candidate is None or candidate in reaped or view.over(candidate):
         candidate = Instance(gateway_id, gateway.last_number + 1, new_token())
     if gateway.instance == candidate:
         return Admission(candidate, "")
     if gateway.deleting:
-        return Admission(candidate, f"gateway {gateway_id!r} is being deleted; to keep it: ceph nvme-gw create "
+        return Admission(candidate, f"gateway {gateway_id!r} is being deleted; to keep it: ceph nvmeof-ha create "
                          f"{gateway_id} {pool} {group}")
     if gateway.instance in reaped:
         return Admission(candidate, f"the map still names {gateway.instance}, which ended here; a mgr has to take note "

@@ -162,7 +162,7 @@ class Agent:
         if self._warden.view.permits is None:
             return "the gateway map was not read yet"
         if self._warden.view.permits.gateway(self._settings.gateway.name) is None:
-            return (f"the gateway map does not name it; create it with: ceph nvme-gw create "
+            return (f"the gateway map does not name it; create it with: ceph nvmeof-ha create "
                     f"{self._settings.gateway.name} {self._settings.ceph.pool} {self._settings.gateway.group}")
         if self._run is None or self._run.state is not TargetState.SERVING:
             return "its target is not running or not configured yet (the log of the warden says why)"

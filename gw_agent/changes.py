@@ -206,7 +206,7 @@ def _choose_ana_group(now: Stored, subsystem: Subsystem, asked: int, ana_groups:
     usable = [group for group in sorted(ana_groups) if group <= subsystem.max_namespaces]
     if not usable:
         raise Refused(errno.ENODEV, "the gateway map has no ANA group yet that this subsystem can use; create "
-                      "gateways with `ceph nvme-gw create`, or make the subsystem with a larger max_namespaces")
+                      "gateways with `ceph nvmeof-ha create`, or make the subsystem with a larger max_namespaces")
     if asked:
         if asked not in usable:
             raise Refused(errno.ENODEV, f"ANA group (load balancing group) {asked} does not exist; there are "

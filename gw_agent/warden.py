@@ -173,7 +173,7 @@ class Warden:
                                     lambda: secrets.token_hex(TOKEN_BYTES))
         if self._admission.deleted and self._ran:
             log.warning("gateway %s was deleted, its target has ended; nothing is left to do here. To run it again: "
-                        "ceph nvme-gw create %s %s %s, and start this service", names.name, names.name,
+                        "ceph nvmeof-ha create %s %s %s, and start this service", names.name, names.name,
                         self._settings.ceph.pool, names.group)
             self._leaving.asked = max(self._leaving.asked, 1)
 

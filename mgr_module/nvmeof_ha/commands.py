@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Protocol, Tuple
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Protocol, Tuple
 
 from . import show
 from .core.events import Command, CreateGateway, DeleteGateway
@@ -44,21 +44,21 @@ class Groups(Protocol):
     def control_pool(self, key: GroupKey) -> str: ...
 
 
-def declarations(prefix: str) -> List[Dict[str, Any]]:
-    """``COMMANDS`` of the module class."""
+def declarations(prefixes: Iterable[str]) -> List[Dict[str, Any]]:
+    """``COMMANDS`` of the module class: each command once under every prefix."""
     place = "name=pool,type=CephString name=group,type=CephString"
-    return [
+    return [command for prefix in prefixes for command in (
         {"cmd": f"{prefix} create name=id,type=CephString {place}", "perm": "rw",
          "desc": "create an NVMe-oF gateway in a gateway group"},
         {"cmd": f"{prefix} delete name=id,type=CephString {place}", "perm": "rw",
          "desc": "delete an NVMe-oF gateway; what it serves is handed over first"},
         {"cmd": f"{prefix} show {place}", "perm": "r", "desc": "show the gateways of a gateway group"},
-    ]
+    )]
 
 
-def handle(groups: Groups, prefix: str, arguments: Dict[str, Any]) -> Result:
+def handle(groups: Groups, arguments: Dict[str, Any]) -> Result:
     """One command, as ceph-mgr parsed it."""
-    verb = arguments["prefix"][len(prefix):].strip()
+    verb = arguments["prefix"].split()[-1]
     key = GroupKey(arguments["pool"], arguments["group"])
     try:
         if verb == "show":

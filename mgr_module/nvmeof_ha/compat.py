@@ -16,6 +16,7 @@ else:
     CLICommand = CLICommandBase.make_registry_subtype("NvmeofHaCommand")
     MON_OWNS_NVME_GW = True
 
-COMMAND_PREFIX = "nvmeof-ha" if MON_OWNS_NVME_GW else "nvme-gw"
-"""``ceph nvme-gw ...`` belongs to the mon from release 20 on; registering it there breaks the mon's own commands,
-even while this module is only installed and not enabled."""
+COMMAND_PREFIXES = ("nvmeof-ha",) if MON_OWNS_NVME_GW else ("nvmeof-ha", "nvme-gw")
+"""The first works on every release, so that is what messages name.  ``ceph nvme-gw ...`` belongs to the mon from
+release 20 on; registering it there breaks the mon's own commands, even while this module is only installed and not
+enabled."""

@@ -28,7 +28,7 @@ class Module(MgrModule):
     """Found by ceph-mgr in ``nvmeof_ha/__init__.py``."""
 
     CLICommand = compat.CLICommand
-    COMMANDS = commands.declarations(compat.COMMAND_PREFIX)
+    COMMANDS = commands.declarations(compat.COMMAND_PREFIXES)
     MODULE_OPTIONS = options.declarations()
     NOTIFY_TYPES: list = []
 
@@ -55,7 +55,7 @@ class Module(MgrModule):
         self._identity = Identity(mgr_map["active_gid"], mgr_map["epoch"])
         self.records = Records(self.get_store_prefix(""))
         self.log.info("mgr %s (gid %d) looks after %d gateway groups, commands are `ceph %s ...`", self.get_mgr_id(),
-                      self._identity.gid, len(self.records.groups()), compat.COMMAND_PREFIX)
+                      self._identity.gid, len(self.records.groups()), compat.COMMAND_PREFIXES[0])
         self.rados  # connects, and registers the client that the mons will blocklist when this mgr is replaced
         for key in self.records.groups():
             self._start_driver(key)
@@ -96,7 +96,7 @@ class Module(MgrModule):
 
     def handle_command(self, inbuf: str, cmd: Dict[str, Any]) -> commands.Result:
         try:
-            return commands.handle(self, compat.COMMAND_PREFIX, cmd)
+            return commands.handle(self, cmd)
         except RecordError as error:
             return commands.Result(-errno.EIO, "", str(error))
 

@@ -25,7 +25,7 @@ def test_nothing_is_proposed_before_two_seats_agree() -> None:
 
 def test_an_unknown_gateway_is_told_how_it_is_created() -> None:
     found = judged(view())
-    assert found.deleted and "ceph nvme-gw create gw1 rbd g1" in found.waiting
+    assert found.deleted and "ceph nvmeof-ha create gw1 rbd g1" in found.waiting
 
 
 def test_the_next_number_is_proposed_and_waits_for_the_mgr() -> None:

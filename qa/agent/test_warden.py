@@ -14,7 +14,7 @@ from testbed.waiting import wait_until
 def test_no_target_runs_before_the_map_names_and_admits_the_gateway(mgr: MgrInPlace, host: GatewayHost) -> None:
     mgr.make("other")
     host.start()
-    host.wait_logged(f"create it with: ceph nvme-gw create gw1 {POOL} {mgr.seats.group}")
+    host.wait_logged(f"create it with: ceph nvmeof-ha create gw1 {POOL} {mgr.seats.group}")
     assert "target" not in host.pids()
     mgr.commit(replace(mgr.map, gateways=(replace(mgr.map.gateways[0], id="gw1"),)))
     instance = mgr.hear("gw1", lambda b: b.instance, "a proposed instance").instance

@@ -50,6 +50,14 @@ def test_created_gateways_are_shown_in_the_shape_of_the_built_in_command(mgr):
     assert '\n    "epoch": ' in pretty and list(json.loads(pretty)) == list(expected)
 
 
+def test_one_name_of_the_commands_works_on_every_release(mgr):
+    mgr.ceph('nvmeof-ha', 'create', 'gw1', 'rbd', 'named')
+    assert mgr.ceph_json('nvmeof-ha', 'show', 'rbd', 'named') == show(mgr, 'named')
+    assert [row['gw-id'] for row in show(mgr, 'named')['Created Gateways:']] == ['gw1']
+    mgr.ceph('nvmeof-ha', 'delete', 'gw1', 'rbd', 'named')
+    wait_until(lambda: show(mgr, 'named')['num gws'] == 0, 10, 'gw1 to be gone')
+
+
 def test_commands_that_the_mon_has_under_that_name_still_reach_the_mon(mgr):
     if nvme_gw_prefix(mgr) == 'nvme-gw':
         pytest.skip(f'the mons of release {mgr.release} have no such commands')
