@@ -21,6 +21,7 @@ from guest import GuestError, ImageError, PackageError
 from . import demo_options, report
 from .ceph_install import CephNotInstalled
 from .cluster import REPOSITORY, ClusterError, CommandFailed
+from .gateway import nvme_gw_prefix
 from .nvmeof_setup import SetupRefused
 from .observer import ObserverFailed
 from .play import Outcome, Play
@@ -127,7 +128,7 @@ class Demo:
         qa, scripts = REPOSITORY / 'qa', REPOSITORY / 'vstart-scripts'
         guest = f'PYTHONPATH={qa} {sys.executable} -m guest'
         print_line(f'All is left up. Files and logs: {self._directory}\n'
-                   f'To use the cluster:\n  export CEPH_CONF={cluster.conf}\n  ceph nvme-gw show rbd g1\n'
+                   f'To use the cluster:\n  export CEPH_CONF={cluster.conf}\n  ceph {nvme_gw_prefix(cluster)} show rbd g1\n'
                    f'To use the Linux host:\n  {guest} run -n host -d {self._directory} nvme-state\n'
                    f'To end it:\n  {guest} stop -n host -d {self._directory}\n'
                    f'  {scripts / "vstop.sh"} --dir {cluster.directory}')
