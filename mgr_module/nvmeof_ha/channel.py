@@ -125,7 +125,7 @@ class SeatWatch:
         put, seat, ack, now, signal = self._put, self._seat, self._ack, time.monotonic, self._signals.put
 
         def heard(_notify_id: int, notifier: int, _watch_id: int, data: bytes) -> bytes:
-            put((seat, notifier, data))
+            put((seat, notifier, data or b""))  # the binding gives None for an empty notification
             return ack.text(now())
 
         def lost(_code: Any, *_rest: Any) -> None:

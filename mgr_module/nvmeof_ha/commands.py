@@ -141,25 +141,19 @@ def _show(groups: Groups, key: GroupKey, output_format: str) -> Result:
     gateway_map, text = (None, "") if driver is None else _map_to_show(groups, driver, key)
     if driver is not None and gateway_map is None:
         return _again(f"group {key} has no map yet: {driver.status.stopped or driver.status.waiting_for}")
-    shown = show.group(key, gateway_map, _highest_epoch(groups), int(time.time()) // 60)
+    shown = show.group(key, gateway_map, groups.records.highest_copied_epoch(), int(time.time()) // 60)
     return Result(0, show.formatted(shown, output_format), text)
 
 
 def _map_to_show(groups: Groups, driver: GroupDriver, key: GroupKey) -> Tuple[Optional[Map], str]:
     """The driver's committed map; while it has none the copy that the mons keep, and a text that says so."""
-    copy = groups.records.map_copy(key)
     if driver.status.committed is None:
         _running(driver, SHOW_START_S)
     committed = driver.status.committed
     if committed is not None:
         stopped = driver.status.stopped
         return committed, f"group {key} is not looked after: {stopped}" if stopped else ""
+    copy = groups.records.map_copy(key)
     if copy is None:
         return None, ""
     return copy, f"group {key} is not ready ({driver.status.waiting_for}); shown is the mons' copy, which may be old"
-
-
-def _highest_epoch(groups: Groups) -> int:
-    copies = (groups.records.map_copy(key) for key in groups.records.groups())
-    return max((copy.version.epoch for copy in copies if copy is not None), default=0)
-

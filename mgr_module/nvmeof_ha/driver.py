@@ -382,9 +382,11 @@ class GroupDriver:
         problems += channel.problems() if channel is not None else []
         problems += [self._kv.problem] if self._kv.problem else []
         committed = None if state is None else state.committed
+        fenceless = tuple(why for instance, why in self._fencer.failures.items()
+                          if committed is not None and committed.departure(instance) is not None)
         bad_beacons = tuple(f"{who}: {why}" for who, why in self._bad_beacons.recent().items())
         self.status = replace(self.status, committed=committed, running=committed is not None,
-                              fence_failures=tuple(self._fencer.failures.values()), problems=tuple(problems),
+                              fence_failures=fenceless, problems=tuple(problems),
                               bad_beacons=bad_beacons, **changes)
 
 

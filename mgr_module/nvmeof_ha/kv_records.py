@@ -152,6 +152,13 @@ class Records:
         prefix = key.map_key(0)[:-1]
         return decode_map_copy({int(n): v for n, v in self._under(prefix).items() if n.isdigit()})
 
+    def highest_copied_epoch(self) -> int:
+        """The highest epoch of any group's map copy, 0 without one."""
+        with self._lock:
+            versions = [v.split(" ", 1)[0] for k, v in self._values.items() if k.startswith("map/") and k.endswith("/0")]
+        epochs = [version.partition(".")[2] for version in versions]
+        return max((int(epoch) for epoch in epochs if epoch.isdigit()), default=0)
+
     def keys_of(self, key: GroupKey) -> List[str]:
         """Every key of a group, its own record last: what must go when the group goes."""
         prefixes = (key.gateway_key(""), key.map_key(0)[:-1])

@@ -188,9 +188,14 @@ class TakeOver:
                 problems.append(f"seat object {seat.name} could not be read: {describe(code)}")
                 return
             try:
-                maps[seat.number] = map_in(omap)
+                found = map_in(omap)
             except wire.WireError as error:
                 problems.append(f"seat object {seat.name} holds what this mgr cannot use: {error}")
+                return
+            if found is not None and (found.pool, found.group) != self._key:
+                problems.append(f"seat object {seat.name} holds the map of group {found.pool}/{found.group}")
+                return
+            maps[seat.number] = found
         for seat in claimed:
             self._operations.read_omap(seats.ioctx, seat.name, partial(read, seat))
         self._wait_most(lambda: len(answered), ANSWER_S, len(claimed))

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import signal
 import time
+from dataclasses import replace
 from typing import Iterator
 
 import pytest
 import rados
 
 from mgr_peer import Peer, SeatReader, connect, show
-from nvmeof_ha.core import register
-from nvmeof_ha.core.model import Map, Phase
+from nvmeof_ha.core import register, wire
+from nvmeof_ha.core.model import Instance, Map, Phase
 from testbed.cluster import Cluster, CommandFailed
 from testbed.gateway import nvme_gw
 from testbed.waiting import wait_until
@@ -117,6 +118,29 @@ def test_two_seats_that_cannot_be_used_stop_the_group_and_nothing_is_overwritten
     for name in seats.names[:2]:
         seats.put(name, {register.MAP_KEY: good[0]})
     wait_until(lambda: not group_errors(mgr, 'NVMEOF_HA_GROUP_STOPPED'), 30, 'the group to be taken over')
+    wait_for_equal_seats(seats)
+
+
+def test_a_map_that_breaks_an_invariant_stops_its_group_alone_and_is_an_error(mgr, client):
+    seats = group_of_two(mgr, client, 'impossible')
+    good = wait_for_equal_seats(seats)
+    instance = Instance('gw1', 1, 'x')
+    serves = replace(good.gateways[0], instance=instance, last_number=1)  # and no address to fence it by
+    bad = good.with_gateway(serves).with_ana_group(
+        replace(good.ana_groups[0], phase=Phase.ACTIVE, holder=instance, writers=frozenset({instance})))
+    for name in seats.names:
+        seats.put(name, {register.MAP_KEY: wire.encode_map(bad)})
+    next_mgr(mgr)
+    try:
+        said = wait_until(lambda: group_errors(mgr, 'NVMEOF_HA_INVARIANT'), 60, 'the error')
+        assert 'rbd/impossible' in said and 'only an instance with known addresses serves' in said
+        assert seats.maps() == [bad] * 3
+        group_of_two(mgr, client, 'still-possible')
+    finally:
+        for name in seats.names:
+            seats.put(name, {register.MAP_KEY: wire.encode_map(good)})
+        next_mgr(mgr)
+    wait_until(lambda: not group_errors(mgr, 'NVMEOF_HA_INVARIANT'), 60, 'the error to end')
     wait_for_equal_seats(seats)
 
 
