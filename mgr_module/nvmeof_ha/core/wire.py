@@ -19,6 +19,9 @@ FORMAT = 1
 
 _LARGEST = 1e9
 _A_NUMBER = "a number from 0 to 1e9"
+_LARGEST_COUNT = 2 ** 63
+_A_COUNT = "a whole number from 0 to 2**63"
+_LONGEST_NAME = 128
 
 T = TypeVar("T")
 
@@ -56,13 +59,19 @@ class _At:
     def text(self) -> str:
         return self._of(str, "a text")
 
+    def name(self) -> str:
+        """Names come back in refusals, which every ack of the group carries: a stranger must not make those large."""
+        if len(self.text()) > _LONGEST_NAME:
+            raise self.fail(f"a name of at most {_LONGEST_NAME} characters")
+        return self.value
+
     def flag(self) -> bool:
         return self._of(bool, "true or false")
 
     def count(self) -> int:
-        value = self._of(int, "a whole number from 0")
-        if value < 0:
-            raise self.fail("a whole number from 0")
+        value = self._of(int, _A_COUNT)
+        if not 0 <= value <= _LARGEST_COUNT:
+            raise self.fail(_A_COUNT)
         return value
 
     def number(self) -> float:
@@ -118,7 +127,7 @@ def _version(at: _At) -> Version:
 
 
 def _instance(at: _At) -> Instance:
-    return Instance(at["gateway"].text(), at["number"].count(), at["token"].text())
+    return Instance(at["gateway"].name(), at["number"].count(), at["token"].name())
 
 
 def _from_instance(instance: Optional[Instance]) -> Any:
@@ -232,7 +241,7 @@ def _confirmation(at: _At) -> Confirmation:
 def decode_beacon(data: Union[bytes, str]) -> Beacon:
     at = _load(data, "beacon")
     beacon = Beacon(
-        gateway=at["gateway"].text(), instance=at["instance"].maybe(_instance), sequence=at["sequence"].count(),
+        gateway=at["gateway"].name(), instance=at["instance"].maybe(_instance), sequence=at["sequence"].count(),
         version=_version(at["version"]), target=at["target"].one_of(TargetState), leaving=at["leaving"].flag(),
         stuck=at["stuck"].text(), addresses=_addresses(at["addresses"]),
         confirmations=at["confirmations"].each(_confirmation), reaped=at["reaped"].each(_instance),
