@@ -83,7 +83,9 @@ class Writer:
 
 
 class Group:
-    def __init__(self, seed: int, gateways: int = 3, timing: Timing = Timing(failback_delay_s=2.0)) -> None:
+    def __init__(self, seed: int, gateways: int = 3, timing: Timing = Timing(failback_delay_s=2.0),
+                 create: bool = True) -> None:
+        """``create``: the operator creates all gateways and starts them as soon as a mgr answers."""
         self.world = World(seed)
         self.network = Network(self.world)
         self.seats = [Seat(self.world) for _ in range(register.SEATS)]
@@ -98,7 +100,8 @@ class Group:
         self.new_mgr()
         self.hosts = [Host(self.world, self.network, self.seats, f"gw{i}", self) for i in self.ana_group_ids]
         self.targets: List[Tuple[Host, Target]] = []
-        self.world.later(0.5, self._create)
+        if create:
+            self.world.later(0.5, self._create)
         self.writers = [Writer(self, g) for g in self.ana_group_ids]
 
     def _create(self) -> None:
@@ -119,6 +122,9 @@ class Group:
                              self.wake))
 
     # -- what hosts and mgr need ------------------------------------------------------------------------------------
+
+    def told(self, text: str) -> None:
+        """Something that a narrator may want to tell happened."""
 
     def wake(self, version: Version) -> None:
         for host in self.hosts:
@@ -143,6 +149,8 @@ class Group:
     def set_state(self, host: Host, target: Target, ana_group_id: int, state: str) -> None:
         if not target.process.alive:
             return
+        if target.states.get(ana_group_id) != state:
+            self.told(f"{host.name} is {state} for ANA group {ana_group_id}")
         target.states[ana_group_id] = state
         if state == gateway.OPTIMIZED:
             self.check_alone(ana_group_id)

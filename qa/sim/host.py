@@ -45,6 +45,7 @@ class Host:
         self._sequence = 0
         self.leaving = False
         self._woke_at = -1000.0
+        self.listening, self.namespaces = True, 1
         self.warden = self.agent = Process(world, f"{name} none", self.clock)
         self.warden.alive = self.agent.alive = False
 
@@ -256,14 +257,17 @@ class Host:
         if not self.agent.alive or self.agent.stopped:
             return
         self._sequence += 1
-        subsystems = (Subsystem("nqn", (self.name,), tuple((g, 1) for g in self.group.ana_group_ids)),)
+        listeners = (self.name,) if self.listening else ()
+        count = self.namespaces
+        subsystems = (Subsystem("nqn", listeners, tuple((g, count) for g in self.group.ana_group_ids)),) if count else ()
         target = self.target
         applied = (self.instance is not None
                    and gateway.restrictions_applied(self.agent_view, self.instance, self.known))
         beacon = Beacon(
             self.name, self.instance, self._sequence, self.agent_view.version if applied else Version(0, 0),
             TargetState.SERVING if target is not None else TargetState.STARTING, self.leaving,
-            addresses=frozenset({target.address}) if target else frozenset(), digest="d", subsystems=subsystems,
+            addresses=frozenset({target.address}) if target else frozenset(), subsystems=subsystems,
+            digest=f"{count} {self.listening}",
             confirmations=self._confirmations(), reaped=self.reaped[-3:])
         self.group.send_beacon(self, beacon)
 

@@ -14,9 +14,10 @@ import rados
 
 from gw_agent.seat_reader import SeatReader, wake_name
 from nvmeof_ha_core import register
-from nvmeof_ha_core.model import AnaGroup, Availability, Gateway, Instance, Map, Phase
+from nvmeof_ha_core.model import Map, Phase
 
 from .cluster import ADMIN, POOL, Cluster
+from .map_changes import changes
 from .observer import Observer
 from .sampler import Tell
 
@@ -73,7 +74,7 @@ class MapWatch(Observer):
         self._floor = found.version
         self.seen.append((at_s, found))
         for text in texts:
-            self._tell(text, at_s)
+            self._tell(f'map {found.version}: {text}', at_s)
 
     def pause(self, seconds: float) -> None:
         self._something.wait(seconds)
@@ -112,61 +113,3 @@ class MapWatch(Observer):
             self._watch = self._ioctx.watch(wake_name(self._group), woken)
         except rados.Error:
             self._watch = None   # no such object before the mgr made the group
-
-
-def changes(old: Optional[Map], new: Map) -> List[str]:
-    """What `new` says that `old` did not, one text each."""
-    texts = []
-    for gateway in new.gateways:
-        before = old.gateway(gateway.id) if old else None
-        if before is None or _gateway_key(before) != _gateway_key(gateway):
-            texts.append(_gateway_text(gateway))
-    for departed in new.departed:
-        known = old.departure(departed.instance) if old else None
-        if known is None and departed.osd_epoch is None:
-            texts.append(f'{_short(departed.instance)} has departed')
-        if departed.osd_epoch is not None and (known is None or known.osd_epoch is None):
-            texts.append(f'{_short(departed.instance)} is fenced ({len(departed.addresses)} addresses) '
-                         f'at osd_epoch {departed.osd_epoch}')
-    for group in new.ana_groups:
-        earlier = old.ana_group(group.id) if old else None
-        if earlier is None or (earlier.phase, earlier.server) != (group.phase, group.server):
-            texts.append(_group_text(group))
-    return [f'map {new.version}: {text}' for text in texts]
-
-
-def settled(gateway_map: Optional[Map]) -> bool:
-    """Every gateway is AVAILABLE and every ANA group ACTIVE at its owner."""
-    return (gateway_map is not None and bool(gateway_map.ana_groups)
-            and all(available(gateway_map, gateway.id) for gateway in gateway_map.gateways)
-            and all(group.phase is Phase.ACTIVE and group.holder is not None
-                    and group.holder.gateway == group.owner for group in gateway_map.ana_groups))
-
-
-def available(gateway_map: Optional[Map], gateway_id: str) -> bool:
-    gateway = gateway_map.gateway(gateway_id) if gateway_map else None
-    return gateway is not None and gateway.availability is Availability.AVAILABLE
-
-
-def _gateway_key(gateway: Gateway) -> tuple:
-    return gateway.availability, gateway.instance, gateway.leaving, gateway.enabled
-
-
-def _gateway_text(gateway: Gateway) -> str:
-    instance = f' as {_short(gateway.instance)}' if gateway.instance else ''
-    return f'{gateway.id} is {gateway.availability.value}{instance}{" and leaving" if gateway.leaving else ""}'
-
-
-def _group_text(group: AnaGroup) -> str:
-    text = f'ANA group {group.id} is {group.phase.value}'
-    if group.phase is Phase.PROMOTING and group.incoming:
-        return f'{text} to {_short(group.incoming)}, which must have seen osd_epoch {group.osd_epoch}'
-    if group.phase is Phase.DRAINING:
-        return f'{text} at {_short(group.holder)}, to move to {group.target or "another gateway"}'
-    if group.phase is Phase.FENCING:
-        return f'{text} off {", ".join(sorted(map(_short, group.writers)))}'
-    return f'{text} at {_short(group.holder)}' if group.holder else text
-
-
-def _short(instance: Optional[Instance]) -> str:
-    return f'{instance.gateway}#{instance.number}' if instance else 'nobody'

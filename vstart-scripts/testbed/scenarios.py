@@ -13,7 +13,7 @@ from typing import Any, Callable
 import rados
 
 from .cluster import ADMIN
-from .map_watch import available
+from .map_changes import available
 from .play import OWNER, Expectation, Play
 
 DOWN_S = 20.0

@@ -17,7 +17,8 @@ from guest import Guest, GuestError, Image, LinuxHost, Writer
 from .cluster import Cluster
 from .gateway import GROUP, Gateway, nvme_gw_prefix
 from .host_watch import PathWatch, ProcessWatch
-from .map_watch import MapWatch, settled
+from .map_changes import settled
+from .map_watch import MapWatch
 from .nvmeof_setup import GatewayApi
 from .observer import Observer
 from .sampler import Sampler

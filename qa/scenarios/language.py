@@ -1,0 +1,242 @@
+"""The commands of scenario files, played on a simulated gateway group around the real core.
+
+Commands (``gwN`` is a gateway; times are simulated seconds):
+
+    gateways N                 a group with N gateways, created, started and settled
+    hosts N                    N gateway hosts and a mgr, nothing created or started
+    create gwN | delete gwN    what the operator asks for
+    start gwN | terminate gwN  start a gateway's warden; SIGTERM to it
+    kill target|agent|host gwN          SIGKILL
+    stop target|agent|warden|host gwN   SIGSTOP; continue gwN: SIGCONT to all that it runs
+    cut gwN|mgr | mend gwN|mgr          no message in either direction between it and the cluster
+    stall seat N ... | heal seats       the placement groups of seats take no reads or writes
+    stall data N | heal data            the same for the data of ANA group N
+    kill mgr | stop mgr | continue mgr | new mgr     the active mgr; ``new mgr`` makes the next one
+    remove listener gwN | add listener gwN | namespaces N     the configuration that gateways report
+    elect SECONDS              the mons have no quorum for that long
+    run SECONDS                let time pass; what changes is printed with its time
+    show                       the ANA groups as the stored map has them
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Callable, Dict, List, Optional, Tuple
+
+from nvmeof_ha.core.events import CreateGateway, DeleteGateway
+from nvmeof_ha.core.model import Map, Version
+from sim.group import Group
+from sim.host import Host
+from testbed.map_changes import changes
+
+SEED = 1
+SETTLE_S = 30.0
+
+
+class ScenarioError(ValueError):
+    """A line that is no command; names it and the way out."""
+
+
+class Narrated(Group):
+    """A group that tells what its maps and targets say, with the time since the step began."""
+
+    def __init__(self, gateways: int, create: bool) -> None:
+        self.lines: List[str] = []
+        self._last: Optional[Map] = None
+        self._began = 0.0
+        super().__init__(SEED, gateways, create=create)
+
+    def begin(self) -> None:
+        self.lines, self._began = [], self.world.now
+
+    def told(self, text: str) -> None:
+        at = self.world.now - self._began
+        self.lines.append(f"{at:5.1f}  {re.sub(r'osd_epoch [0-9]+', 'the fence', text)}")
+
+    def wake(self, version: Version) -> None:
+        super().wake(version)
+        committed = self.mgr.state.committed if self.mgr.state else None
+        if committed is not None:
+            for text in changes(self._last, committed):
+                self.told(text)
+            gone = [] if self._last is None else [g.id for g in self._last.gateways if committed.gateway(g.id) is None]
+            for gateway_id in gone:
+                self.told(f"{gateway_id} is gone from the map")
+            self._last = committed
+
+
+class Scenario:
+    """Plays the steps of one file."""
+
+    def __init__(self) -> None:
+        self._group: Optional[Narrated] = None
+        self._commands: Dict[str, Callable[..., Optional[List[str]]]] = {
+            "gateways": self._gateways, "hosts": self._hosts, "create": self._create, "delete": self._delete,
+            "start": self._start, "terminate": self._terminate, "kill": self._kill, "stop": self._stop,
+            "continue": self._continue, "cut": self._cut, "mend": self._mend, "stall": self._stall, "heal": self._heal,
+            "new": self._new, "remove": self._listener, "add": self._listener, "namespaces": self._namespaces,
+            "elect": self._elect, "run": self._run, "show": self._show}
+
+    def step(self, commands: List[str]) -> List[str]:
+        """Run the commands of one step; returns what is seen."""
+        output: List[str] = []
+        if self._group is not None:
+            self._group.begin()
+        for line in commands:
+            words = line.split()
+            if words[0] not in self._commands:
+                raise ScenarioError(f"{line!r}: no such command; see language.py for what there is")
+            try:
+                output += self._commands[words[0]](*words) or []
+            except TypeError:
+                raise ScenarioError(f"{line!r}: wrong number of words; see language.py") from None
+        return output
+
+    @property
+    def group(self) -> Narrated:
+        if self._group is None:
+            raise ScenarioError("begin with `gateways N` or `hosts N`")
+        return self._group
+
+    def _host(self, name: str) -> Host:
+        found = [h for h in self.group.hosts if h.name == name]
+        if not found:
+            raise ScenarioError(f"no gateway {name!r}; there are {', '.join(h.name for h in self.group.hosts)}")
+        return found[0]
+
+    # -- the group --------------------------------------------------------------------------------------------------
+
+    def _gateways(self, _: str, count: str) -> List[str]:
+        self._group = Narrated(int(count), create=True)
+        while not self.group.settled() and self.group.world.now < SETTLE_S:
+            self.group.world.run_until(self.group.world.now + 0.5)
+        return self._show()
+
+    def _hosts(self, _: str, count: str) -> None:
+        self._group = Narrated(int(count), create=False)
+        self.group.world.run_until(2.0)
+
+    def _create(self, _: str, name: str) -> None:
+        self.group.mgr.feed(CreateGateway(0, name))
+
+    def _delete(self, _: str, name: str) -> None:
+        self.group.mgr.feed(DeleteGateway(0, name))
+
+    def _start(self, _: str, name: str) -> None:
+        self._host(name).boot()
+
+    def _terminate(self, _: str, name: str) -> None:
+        self._host(name).leaving = True
+
+    def _namespaces(self, _: str, count: str) -> None:
+        for host in self.group.hosts:
+            host.namespaces = int(count)
+
+    def _listener(self, verb: str, _what: str, name: str) -> None:
+        self._host(name).listening = verb == "add"
+
+    # -- faults -----------------------------------------------------------------------------------------------------
+
+    def _kill(self, _: str, what: str, name: str = "") -> None:
+        if what == "mgr":
+            self.group.mgr.process.kill()
+            return
+        host = self._host(name)
+        if what == "host":
+            host.kill_warden()
+        else:
+            for process in self._processes(host, what):
+                process.kill()
+
+    def _stop(self, _: str, what: str, name: str = "") -> None:
+        if what == "mgr":
+            self.group.mgr.process.stop()
+            return
+        for process in self._processes(self._host(name), what):
+            process.stop()
+
+    def _continue(self, _: str, name: str) -> None:
+        if name == "mgr":
+            self.group.mgr.process.go_on()
+            return
+        for process in self._host(name).running():
+            process.go_on()
+        self._host(name).woke(self.group.world.now)
+
+    @staticmethod
+    def _processes(host: Host, what: str) -> list:
+        if what == "host":
+            return host.running()
+        if what == "target":
+            return [host.target.process] if host.target is not None else []
+        return [{"agent": host.agent, "warden": host.warden}[what]]
+
+    @staticmethod
+    def _links(place: str) -> List[Tuple[str, str]]:
+        return [(place, "cluster"), ("cluster", place)]
+
+    def _cut(self, _: str, place: str) -> None:
+        self.group.network.cut.update(self._links(place))
+
+    def _mend(self, _: str, place: str) -> None:
+        self.group.network.cut.difference_update(self._links(place))
+
+    def _stall(self, _: str, what: str, *numbers: str) -> None:
+        for number in map(int, numbers):
+            (self.group.seats[number - 1] if what == "seat" else self.group.data[number]).stalled = True
+
+    def _heal(self, _: str, what: str) -> None:
+        for stalled in self.group.seats if what == "seats" else self.group.data.values():
+            stalled.heal()
+
+    def _new(self, _: str, _mgr: str) -> None:
+        self.group.new_mgr()
+
+    def _elect(self, _: str, seconds: str) -> None:
+        self.group.mons.electing_until = self.group.world.now + float(seconds)
+
+    # -- what is seen -----------------------------------------------------------------------------------------------
+
+    def _run(self, _: str, seconds: str) -> List[str]:
+        self.group.world.run_until(self.group.world.now + float(seconds))
+        self.group.check_data()
+        told, self.group.lines = self.group.lines, []
+        return told or ["nothing changes"]
+
+    def _show(self, _: str = "") -> List[str]:
+        committed = self.group.mgr.state.committed if self.group.mgr.state else None
+        if committed is None or not committed.ana_groups:
+            return ["no ANA groups"]
+        lines = [f"{g.id} {g.availability.value}{' deleting' if g.deleting else ''}" for g in committed.gateways]
+        for group in committed.ana_groups:
+            at = f" at {group.server.gateway}" if group.server is not None else ""
+            optimized = [h.name for h, t in self.group.targets if t.states.get(group.id) == "optimized" and t.process.alive]
+            lines.append(f"ANA group {group.id} of {group.owner}: {group.phase.value}{at}, optimized: "
+                         f"{', '.join(optimized) or 'nobody'}")
+        return lines
+
+
+def parse(text: str) -> List[Tuple[List[str], List[str], List[str]]]:
+    """Steps of a file: (comment lines before it, commands, expected output)."""
+    steps = []
+    for block in re.split(r"\n\s*\n", text.strip()):
+        lines = block.splitlines()
+        comments = [line for line in lines if line.startswith("#")]
+        rest = [line for line in lines if not line.startswith("#")]
+        if not rest:
+            steps.append((comments, [], []))
+            continue
+        if "----" not in rest:
+            raise ScenarioError(f"step {rest[0]!r} has no line `----`")
+        cut = rest.index("----")
+        steps.append((comments, rest[:cut], rest[cut + 1:]))
+    return steps
+
+
+def play(text: str) -> str:
+    """The file's text with the output that is seen now in place of what was expected."""
+    scenario, blocks = Scenario(), []
+    for comments, commands, _ in parse(text):
+        seen = scenario.step(commands) if commands else []
+        blocks.append("\n".join(comments + (commands + ["----"] + seen if commands else [])))
+    return "\n\n".join(blocks) + "\n"
