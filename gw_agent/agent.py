@@ -190,11 +190,14 @@ async def _connect(settings: Settings) -> "rados.Rados":
 
 
 async def _open_store(settings: Settings, client: "rados.Rados") -> ConfigStore:
+    said = ""
     while True:
         try:
             return await ConfigStore.open(client, settings.ceph.pool, settings.gateway.group)
         except StoreError as error:
-            log.warning("the stored configuration cannot be opened: %s Trying again in %g s.", error, RECONNECT_S)
+            if str(error) != said:
+                said = str(error)
+                log.warning("the stored configuration cannot be opened: %s (trying again every %g s)", error, RECONNECT_S)
             await asyncio.sleep(RECONNECT_S)
 
 

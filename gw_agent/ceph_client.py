@@ -79,6 +79,6 @@ def open_pool(client: "rados.Rados", pool: str, option: str) -> "rados.Ioctx":
 
 def open_control(client: "rados.Rados", ceph: CephSettings) -> "rados.Ioctx":
     """An I/O context of the RADOS namespace with the seats. Raises as `open_pool`."""
-    ioctx = open_pool(client, ceph.control_pool, "control_pool")
+    ioctx = open_pool(client, ceph.control_pool, "pool" if ceph.control_pool == ceph.pool else "control_pool")
     ioctx.set_namespace(CONTROL_NAMESPACE)
     return ioctx

@@ -139,13 +139,16 @@ class Contexts:
     async def first(self) -> None:
         """Every gateway has a context, images or not: without an address it could not be promoted. Returns once it is
         permitted; tries again until then."""
+        said = ""
         while True:
             async with self._extending:
                 try:
                     if await self._with_room(any_room=True) is not None:
                         return
                 except (ContextFailed, RpcError) as error:
-                    log.warning("no context yet: %s", error)
+                    if str(error) != said:
+                        said = str(error)
+                        log.warning("no context yet: %s", error)
             await self._pulse.after(self._pulse.count, 1.0)
 
     async def barrier(self, osd_epoch: int) -> None:

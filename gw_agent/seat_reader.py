@@ -18,6 +18,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import rados
 
+from gw_agent.ceph_client import CAPS
 from nvmeof_ha_core import wire
 from nvmeof_ha_core.model import Map
 from nvmeof_ha_core.register import MAP_KEY, SEATS
@@ -115,6 +116,10 @@ class SeatReader:
             self._say(name, f"{name} cannot be read: {error}")
 
     def _take_index(self, code: int, found: Dict[str, bytes]) -> None:
+        if abs(code) in (errno.EPERM, errno.EACCES):
+            self._lose_seats(f"{self._index} may not be read ({_reason(code)}): this gateway's user lacks caps; it needs "
+                             f"mon '{CAPS['mon']}' osd '{CAPS['osd'].format(pool=self._ioctx.name)}' (see `ceph auth ls`)")
+            return
         if code:
             self._lose_seats(f"{self._index} cannot be read ({_reason(code)}): this gateway group has no gateway map "
                              "here yet, or the option group, pool or control_pool is not the group's")

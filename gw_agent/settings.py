@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 
+from nvmeof_ha_core.model import NAME_RULE, ModelError, check_name
+
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 SOCKET_PATH_LIMIT_BYTES = 107
 """Longer paths do not fit in a Unix socket address."""
@@ -141,8 +143,12 @@ def _user(text: str) -> str:
     return _word(text)
 
 
-def _group(text: str) -> str:
-    return _word(text) if text else text
+def _map_name(text: str) -> str:
+    """A name that the gateway map can hold, or the gateway would wait for ever."""
+    try:
+        return check_name("", text)
+    except ModelError:
+        raise ValueError(NAME_RULE) from None
 
 
 def _host_name(text: str) -> str:
@@ -213,8 +219,8 @@ def _json_object(text: str) -> Mapping[str, Any]:
 
 _OPTIONS: Dict[str, Dict[str, _Option]] = {
     "gateway": {
-        "name": _Option(_word),
-        "group": _Option(_group),
+        "name": _Option(_map_name),
+        "group": _Option(_map_name),
         "addr": _Option(_address),
         "port": _Option(_number(int, 0, 65535), "5500"),
         "host_name": _Option(_host_name, "{gateway.name}"),

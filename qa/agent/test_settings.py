@@ -55,18 +55,18 @@ def test_settings_cannot_be_changed(load):
         found.spdk.transport_tcp_options["x"] = 1
 
 
-def test_the_group_may_be_empty_as_in_existing_gateways(load):
-    assert load(LEAST.replace("group = g1", "group =")).gateway.group == ""
-
-
 def test_an_address_is_stored_in_its_shortest_form_without_brackets(load):
     assert load(LEAST.replace("127.0.0.2", "[fd00:0::1]")).gateway.addr == "fd00::1"
 
 
 @pytest.mark.parametrize("old, new, section, option, allowed", [
     ("name = gw1\n", "", "gateway", "name", "add the line"),
-    ("name = gw1", "name =", "gateway", "name", "without spaces"),
-    ("name = gw1", "name = g w", "gateway", "name", "without spaces"),
+    ("name = gw1", "name =", "gateway", "name", "1 to 128 characters"),
+    ("name = gw1", "name = g w", "gateway", "name", "letters, digits"),
+    ("name = gw1", "name = " + "g" * 129, "gateway", "name", "1 to 128 characters"),
+    ("group = g1", "group =", "gateway", "group", "1 to 128 characters"),
+    ("group = g1", "group = a%b", "gateway", "group", "letters, digits"),
+    ("pool = rbd", "pool = a/b", "ceph", "pool", "without spaces and slashes"),
     ("name = gw1", "name = gw_1", "gateway", "host_name", "underscores"),
     ("addr = 127.0.0.2", "addr = gwhost", "gateway", "addr", "IPv4 or IPv6"),
     ("[ceph]", "port = x\n[ceph]", "gateway", "port", "0 to 65535"),

@@ -60,7 +60,7 @@ def test_a_wrong_pool_is_named_with_the_option(hosts: Any) -> None:
     host = hosts(pool="nopool")
     host.start()
     assert host.exit_status() == 1
-    assert "there is no pool 'nopool'" in host.log() and "option control_pool" in host.log()
+    assert "there is no pool 'nopool'" in host.log() and "option pool in section [ceph]" in host.log()
 
 
 def test_a_group_without_a_map_is_waited_for(hosts: Any) -> None:
