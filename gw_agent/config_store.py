@@ -25,7 +25,7 @@ from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Tupl
 
 import rados
 
-from gw_agent import configuration
+from gw_agent import configuration, rados_watch
 from gw_agent.configuration import VERSION_KEY, Configuration, object_name
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class ConfigStore:
         self._stored: Optional[Stored] = None
         self._changing = asyncio.Lock()
         self._changed = asyncio.Event()
-        self._watch: Optional["rados.Watch"] = None
+        self._watch: Optional[int] = None
         self._watch_lost = True
 
     @classmethod
@@ -125,7 +125,7 @@ class ConfigStore:
         watch, self._watch = self._watch, None
         if watch is not None:
             try:
-                await self._run("end the watch", watch.close)
+                await self._run("end the watch", rados_watch.end, watch)
             except StoreError as error:
                 log.info("%s", error)
         self._threads.shutdown(wait=False)
@@ -216,8 +216,9 @@ class ConfigStore:
         old, self._watch, self._watch_lost = self._watch, None, False
         try:
             if old is not None:
-                await self._run("end a lost watch", old.close)
-            self._watch = await self._run("watch it", self._start_watch)
+                await self._run("end a lost watch", rados_watch.end, old)
+            self._watch = await self._run("watch it", rados_watch.begin, self._ioctx, self.oid, self._on_notify,
+                                          self._on_watch_error)
         except StoreError:
             self._watch_lost = True
             raise
@@ -310,9 +311,6 @@ class ConfigStore:
             self._ioctx.unlock(self.oid, LOCK_NAME, LOCK_COOKIE)
         except rados.ObjectNotFound:
             log.warning("the lock on %s ended before the change did", self.oid)
-
-    def _start_watch(self) -> "rados.Watch":
-        return self._ioctx.watch(self.oid, self._on_notify, self._on_watch_error)
 
     def _on_notify(self, notify_id: int, notifier_id: int, watch_id: int, data: bytes) -> None:
         self._loop.call_soon_threadsafe(self._changed.set)

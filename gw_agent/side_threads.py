@@ -12,6 +12,8 @@ from typing import Callable, Optional
 
 import rados
 
+from gw_agent import rados_watch
+
 log = logging.getLogger(__name__)
 
 CHECK_S = 1.0
@@ -25,7 +27,7 @@ class WakeWatch(threading.Thread):
         self._ioctx = ioctx
         self._name = name
         self._woken = woken
-        self._watch: Optional["rados.Watch"] = None
+        self._watch: Optional[int] = None
         self._lost = threading.Event()
         self._said = ""
 
@@ -37,7 +39,7 @@ class WakeWatch(threading.Thread):
     def _ensure(self) -> None:
         try:
             if self._watch is not None and not self._lost.is_set():
-                self._watch.check()
+                rados_watch.check(self._watch)
                 return
         except rados.Error as error:
             log.info("the watch for wake-ups on %s is lost (%s), watching anew", self._name, error)
@@ -45,11 +47,11 @@ class WakeWatch(threading.Thread):
         self._lost.clear()
         try:
             if old is not None:
-                old.close()
+                rados_watch.end(old)
         except rados.Error:
             log.debug("the lost watch on %s had ended already", self._name)
         try:
-            self._watch = self._ioctx.watch(self._name, self._on_notify, self._on_error)
+            self._watch = rados_watch.begin(self._ioctx, self._name, self._on_notify, self._on_error)
             self._said = ""
             self._woken()
         except rados.Error as error:

@@ -18,7 +18,7 @@ from typing import Any, Callable, Dict, List, Optional
 import rados
 import rbd
 
-from gw_agent import ceph_client, configuration
+from gw_agent import ceph_client, configuration, rados_watch
 from gw_agent.json_rpc import Decoder, RpcError, encode, outcome
 from nvmeof_ha_core import wire
 from nvmeof_ha_core.events import Beacon
@@ -43,18 +43,18 @@ class MgrInPlace:
         self.beacons: List[Beacon] = []
         self.refused: Dict[str, str] = {}
         self.answers = True
-        self._watches: List[Any] = []
+        self._watches: List[int] = []
 
     def make(self, *gateways: str) -> None:
         """The control objects, and a first map that names these gateways, each with its ANA group."""
         self.seats.make()
-        self._watches = [self.seats.ioctx.watch(name, self._hear) for name in self.seats.names]
+        self._watches = [rados_watch.begin(self.seats.ioctx, name, self._hear) for name in self.seats.names]
         self.commit(Map(POOL, self.seats.group, gateways=tuple(Gateway(g, n + 1) for n, g in enumerate(gateways)),
                         ana_groups=tuple(AnaGroup(n + 1, g) for n, g in enumerate(gateways))))
 
     def close(self) -> None:
         for watch in self._watches:
-            watch.close()
+            rados_watch.end(watch)
         self.seats.remove()
         self.client.shutdown()
 

@@ -12,6 +12,7 @@ from typing import List, Optional, Tuple
 
 import rados
 
+from gw_agent import rados_watch
 from gw_agent.seat_reader import SeatReader, wake_name
 from nvmeof_ha_core import register
 from nvmeof_ha_core.model import Map, Phase
@@ -38,7 +39,7 @@ class MapWatch(Observer):
         self._floor = register.NOTHING_SEEN.version
         self._next_read_s = 0.0
         self._client: Optional[rados.Rados] = None
-        self._watch: Optional[rados.Watch] = None
+        self._watch: Optional[int] = None
         self._reader: Optional[SeatReader] = None
         self.seen: List[Tuple[float, Map]] = []
 
@@ -87,7 +88,7 @@ class MapWatch(Observer):
 
     def close(self) -> None:
         if self._watch is not None:
-            self._watch.close()
+            self._end(self._watch)
         if self._client is not None:
             self._client.shutdown()
 
@@ -105,11 +106,18 @@ class MapWatch(Observer):
             self._something.set()
         try:
             if self._watch is not None:
-                self._watch.check()
+                rados_watch.check(self._watch)
                 return
         except rados.Error:
-            self._watch = None
+            lost, self._watch = self._watch, None
+            self._end(lost)
         try:
-            self._watch = self._ioctx.watch(wake_name(self._group), woken)
+            self._watch = rados_watch.begin(self._ioctx, wake_name(self._group), woken)
         except rados.Error:
-            self._watch = None   # no such object before the mgr made the group
+            pass   # no such object before the mgr made the group
+
+    def _end(self, watch: int) -> None:
+        try:
+            rados_watch.end(watch)
+        except rados.Error:
+            pass   # lost already
