@@ -27,8 +27,8 @@ class Bounded:
             TookTooLong: no result within ``timeout_s``, or an earlier call still hangs.
         """
         if self._hangs:
-            raise TookTooLong(f"an earlier call to RADOS still hangs, so this is not tried: {what}; check that the mons "
-                              "answer (`ceph -s`)")
+            raise TookTooLong(f"an earlier call to RADOS still hangs, so this is not tried: {what}; check that "
+                              "the mons answer (`ceph -s`)")
         results: List[Tuple[Any, Optional[Exception]]] = []
 
         def run() -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
@@ -189,9 +190,9 @@ class Channel:
             if self._outstanding[seat] < MOST_CANARIES:
                 self._outstanding[seat] += 1
                 self._operations.notify(self._ioctx, name, token, NOTIFY_TIMEOUT_MS,
-                                        lambda _code, seat=seat: self._canary_ended(seat))
+                                        partial(self._canary_ended, seat))
 
-    def _canary_ended(self, seat: int) -> None:
+    def _canary_ended(self, seat: int, _code: int) -> None:
         self._outstanding[seat] -= 1
 
     def is_canary(self, heard: Heard) -> bool:

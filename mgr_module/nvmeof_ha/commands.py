@@ -1,7 +1,7 @@
 """The operator's commands ``create``, ``delete`` and ``show``: arguments to events, replies to (code, output, text).
 
-Decides nothing about gateways.  Promises: an answer within ``ANSWER_S`` or EAGAIN with the reason; a refused command has
-stored nothing; ``create`` of what exists and ``delete`` of what does not are silent successes.
+Decides nothing about gateways.  Promises: an answer within ``ANSWER_S`` or EAGAIN with the reason; a refused command
+has stored nothing; ``create`` of what exists and ``delete`` of what does not are silent successes.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ def _check_pools(groups: Groups, key: GroupKey) -> Optional[Result]:
         return Result(-errno.EINVAL, "", f"pool {key.pool!r} cannot be used: its name has a '/'; choose another pool")
     control_pool = groups.control_pool(key)
     if control_pool not in existing:
-        return Result(-errno.ENOENT, "", f"pool {control_pool!r}, which the option mgr/nvmeof_ha/control_pool names, does "
-                      f"not exist; create it with `ceph osd pool create {control_pool}`, or change the option")
+        return Result(-errno.ENOENT, "", f"pool {control_pool!r}, which the option mgr/nvmeof_ha/control_pool names, "
+                      f"does not exist; create it with `ceph osd pool create {control_pool}`, or change the option")
     return None
 
 

@@ -1,9 +1,9 @@
 """The driver of one gateway group: takes it over, then event -> ``machine.step`` -> actions in order.
 
-One thread and one queue for each group; groups do not wait for one another.  Promises: the core sees one event at a time
-with a monotonic time; actions are carried out in the order given and never block (their results are events); every step
-is checked against the invariants before anything of it is carried out, and a violated one stops the driver for good, as
-does being deposed.  A group that cannot be taken over is tried again.
+One thread and one queue for each group; groups do not wait for one another.  Promises: the core sees one event at a
+time with a monotonic time; actions are carried out in the order given and never block (their results are events);
+every step is checked against the invariants before anything of it is carried out, and a violated one stops the driver
+for good, as does being deposed.  A group that cannot be taken over is tried again.
 Decides nothing: what is done when is ``core/machine.py``'s.
 """
 
@@ -50,8 +50,8 @@ class Stop(Exception):
 class GroupDriver:
     """``start`` it once; ``stop`` and ``join`` end it."""
 
-    def __init__(self, key: GroupKey, identity: Identity, cluster: Any, mon: MonCommands, records: Records, options: Options,
-                 log: logging.Logger) -> None:
+    def __init__(self, key: GroupKey, identity: Identity, cluster: Any, mon: MonCommands, records: Records,
+                 options: Options, log: logging.Logger) -> None:
         """``cluster``: the mgr's own ``rados.Rados``."""
         self.key = key
         self.status = Status()

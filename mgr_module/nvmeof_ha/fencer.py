@@ -8,6 +8,7 @@ included, is ``FenceFailed`` with the reason, and may be tried again.  Entries a
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any, Callable, Dict, FrozenSet, Set
 
 from .core.actions import Fence
@@ -53,7 +54,7 @@ class Fencer:
         self._attempts[action.instance] = attempt
         for address in sorted(action.addresses):
             command = {"prefix": "osd blocklist", "blocklistop": "add", "addr": address, "expire": expire_s}
-            self._issue(command, attempt, lambda answer, a=address: self._added(attempt, a, answer))
+            self._issue(command, attempt, partial(self._added, attempt, address))
 
     def poll(self) -> None:
         for attempt in list(self._attempts.values()):
@@ -72,7 +73,7 @@ class Fencer:
             return
         attempt.unanswered.discard(address)
         if not attempt.unanswered:
-            self._issue({"prefix": "osd dump", "format": "json"}, attempt, lambda a: self._dumped(attempt, a))
+            self._issue({"prefix": "osd dump", "format": "json"}, attempt, partial(self._dumped, attempt))
 
     def _dumped(self, attempt: _Attempt, answer: Answer) -> None:
         try:

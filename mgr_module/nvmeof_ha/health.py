@@ -30,7 +30,8 @@ class Finding(NamedTuple):
 _SUMMARIES = {
     "NVMEOF_SINGLE_GATEWAY": (WARNING, "{n} group(s) have only 1 nvmeof gateway; HA is not possible with single "
                                        "gateway."),
-    "NVMEOF_GATEWAY_DOWN": (WARNING, "{n} gateway(s) are in unavailable state; gateway might be down, try to redeploy."),
+    "NVMEOF_GATEWAY_DOWN": (WARNING, "{n} gateway(s) are in unavailable state; gateway might be down, try to "
+                                     "redeploy."),
     "NVMEOF_GATEWAY_DELETING": (WARNING, "{n} gateway(s) are in deleting state; namespaces are automatically balanced "
                                          "across remaining gateways, this should take a few minutes."),
     "NVMEOF_HA_UNSERVED": (ERROR, "{n} ANA group(s) with namespaces are optimized nowhere: no I/O is possible"),
@@ -76,8 +77,8 @@ class Health:
             findings.append(Finding("NVMEOF_HA_INVARIANT", f"group {key}: {status.stopped}; report this, then have "
                                     "another mgr begin anew with `ceph mgr fail`"))
         elif status.stopped:
-            findings.append(Finding("NVMEOF_HA_GROUP_STOPPED", f"group {key}: {status.stopped}; if this mgr is still the active "
-                                    "one, have another begin anew with `ceph mgr fail`"))
+            findings.append(Finding("NVMEOF_HA_GROUP_STOPPED", f"group {key}: {status.stopped}; if this mgr is still "
+                                    "the active one, have another begin anew with `ceph mgr fail`"))
         elif not status.running and self._lasts("start", str(key), now) >= NOT_RUNNING_S:
             findings.append(Finding("NVMEOF_HA_GROUP_STOPPED", f"group {key}: {status.waiting_for}"))
         return findings
@@ -96,8 +97,8 @@ class Health:
         for ana_group in gateway_map.ana_groups:
             without_address = _unfenceable(gateway_map, ana_group.writers) if ana_group.phase is Phase.FENCING else None
             if without_address:
-                findings.append(Finding("NVMEOF_HA_FENCE_FAILED", f"group {key}: no address of {without_address} is known, "
-                                        f"so it cannot be fenced and ANA group {ana_group.id} stays unserved"))
+                findings.append(Finding("NVMEOF_HA_FENCE_FAILED", f"group {key}: no address of {without_address} is "
+                                        f"known, so it cannot be fenced and ANA group {ana_group.id} stays unserved"))
             if ana_group.phase is Phase.ACTIVE or not gateway_map.namespaces_in(ana_group.id):
                 continue
             if self._lasts("unserved", f"{key}/{ana_group.id}", now) >= UNSERVED_S:

@@ -4,7 +4,7 @@ Keys, below the module's own prefix:
 
     group/<pool>/<group>      JSON: format, state, control_pool, seats (names of the seat objects; [] until chosen)
     gw/<pool>/<group>/<id>    ``wire.encode_gateway_record``
-    map/<pool>/<group>/<n>    shard n of the last committed map, ``<ballot>.<epoch> <n>/<shards> <base64 of zlib of JSON>``
+    map/<pool>/<group>/<n>    shard n of the last committed map: ``<ballot>.<epoch> <n>/<shards> <base64 of zlib>``
 
 Promises: values stay below the store's limit of 64 KiB; writes of one group land in the order they were asked for, each
 repeated until the mons took it or a later write of the same key replaced it; reading never fails as a whole because
@@ -155,7 +155,8 @@ class Records:
     def highest_copied_epoch(self) -> int:
         """The highest epoch of any group's map copy, 0 without one."""
         with self._lock:
-            versions = [v.split(" ", 1)[0] for k, v in self._values.items() if k.startswith("map/") and k.endswith("/0")]
+            copies = [v for k, v in self._values.items() if k.startswith("map/") and k.endswith("/0")]
+        versions = [copy.split(" ", 1)[0] for copy in copies]
         epochs = [version.partition(".")[2] for version in versions]
         return max((int(epoch) for epoch in epochs if epoch.isdigit()), default=0)
 
@@ -221,7 +222,8 @@ class KvWriter:
         if self._under_way is not None or now < self._retry_at:
             return
         fencing = self._fencing()
-        write = next((w for w in self._waiting.values() if not w.not_before or (w.not_before <= now and not fencing)), None)
+        due = (w for w in self._waiting.values() if not w.not_before or (w.not_before <= now and not fencing))
+        write = next(due, None)
         if write is None:
             return
         del self._waiting[write.key]

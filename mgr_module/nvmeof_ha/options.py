@@ -69,6 +69,6 @@ def read(value_of: Callable[[str], Any]) -> Options:
     except (TimingError, ValueError, TypeError) as error:
         raise OptionError(str(error)) from None
     if not expire_s >= SHORTEST_BLOCKLIST_S:
-        raise OptionError(f"blocklist_expire_s = {expire_s:g} s: must be at least {SHORTEST_BLOCKLIST_S:g} s, because a "
-                          "gateway that was paused for longer could write again")
+        raise OptionError(f"blocklist_expire_s = {expire_s:g} s: must be at least {SHORTEST_BLOCKLIST_S:g} s, because "
+                          "a gateway that was paused for longer could write again")
     return Options(timing, bool(value_of("failback_doubling")), expire_s, str(value_of("control_pool") or ""))

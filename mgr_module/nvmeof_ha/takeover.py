@@ -43,7 +43,7 @@ class Adopted(NamedTuple):
 
 
 Pump = Callable[[Callable[[], bool], float], bool]
-"""``pump(until, timeout_s)`` runs what arrives for this driver until ``until()`` or the timeout; returns ``until()``."""
+"""``pump(until, timeout_s)`` runs what arrives for this driver until ``until()`` or the timeout, and returns which."""
 
 
 class Identity(NamedTuple):
@@ -68,7 +68,7 @@ class TakeOver:
         """Names of the three seat objects, by where their placement groups are now."""
         tree = self._ask({"prefix": "osd tree", "format": "json"})
         hosts = seat_names.hosts_of_osds(tree)
-        placed = []
+        placed: List[List[seat_names.Placed]] = []
         for seat in range(register.SEATS):
             placed.append([])
             for name in seat_names.candidates(self._key.group, seat):
@@ -169,8 +169,8 @@ class TakeOver:
             raise NotNow(f"a seat holds the claim {max(ahead)}, which is above ballot {ballot}: another mgr is at work")
         for seat in writable:
             if seat.number in held and held[seat.number].ballot > ballot:
-                problems[seat.number] = (f"seat object {seat.name} holds the claim {held[seat.number]}, and no mgr map is "
-                                         "that far ahead: garbage")
+                problems[seat.number] = (f"seat object {seat.name} holds the claim {held[seat.number]}, and no mgr "
+                                         "map is that far ahead: garbage")
         claimed = [seat for seat in writable if held.get(seat.number) == claim]
         if len(claimed) < register.QUORUM:
             raise NotNow("; ".join([f"{len(claimed)} seats took the claim {claim}, {register.QUORUM} are needed",

@@ -167,9 +167,10 @@ class Peer:
             number = self._number or gateway.last_number + 1
             self.instance = Instance(self.gateway_id, number, secrets.token_hex(4))
         confirmations = self._obey(gateway_map)
-        beacon = Beacon(self.gateway_id, self.instance, self._sequence, version=self.applied, target=TargetState.SERVING,
-                        leaving=self.leaving, addresses=frozenset({self.address}), reaped=self.reaped,
-                        confirmations=confirmations, digest='d1', subsystems=self._subsystems, load=1)
+        beacon = Beacon(self.gateway_id, self.instance, self._sequence, version=self.applied,
+                        target=TargetState.SERVING, leaving=self.leaving, addresses=frozenset({self.address}),
+                        reaped=self.reaped, confirmations=confirmations, digest='d1', load=1,
+                        subsystems=self._subsystems)
         answer = self.notify(wire.encode_beacon(beacon).decode(), self._sequence % register.SEATS)
         if answer is not None:
             self.acks.append(wire.decode_ack(answer))
