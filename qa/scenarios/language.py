@@ -6,16 +6,26 @@ Commands (``gwN`` is a gateway; times are simulated seconds):
     hosts N                    N gateway hosts and a mgr, nothing created or started
     create gwN | delete gwN    what the operator asks for
     start gwN | terminate gwN  start a gateway's warden; SIGTERM to it
+    start second gwN           a warden on one more machine that was given the same gateway id
     kill target|agent|host gwN          SIGKILL
     stop target|agent|warden|host gwN   SIGSTOP; continue gwN: SIGCONT to all that it runs
     cut gwN|mgr | mend gwN|mgr          no message in either direction between it and the cluster
+    cut to gwN                 it is heard, and hears nothing; ``mend gwN`` ends it
+    bar gwN | admit gwN        the mons do not answer the RADOS clients of its target: no barrier can be passed
+    refuse fences | accept fences       how the mons answer blocklist commands
     stall seat N ... | heal seats       the placement groups of seats take no reads or writes
     stall data N | heal data            the same for the data of ANA group N
+    lose seats                 the objects that hold the map are gone
     kill mgr | stop mgr | continue mgr | new mgr     the active mgr; ``new mgr`` makes the next one
-    remove listener gwN | add listener gwN | namespaces N     the configuration that gateways report
+    remove listener gwN | add listener gwN       of all subsystems, as that gateway reports it
+    namespaces N [in M]        how many namespaces the ANA groups have (or ANA group M has), as all gateways report
+    forget namespaces gwN      that gateway reports none, nor any subsystem
     elect SECONDS              the mons have no quorum for that long
     run SECONDS                let time pass; what changes is printed with its time
-    show                       the ANA groups as the stored map has them
+    show                       gateways and ANA groups as the stored map has them, and who was refused
+    stalls                     how long writes of each ANA group were not acknowledged, at worst, since the last time
+
+Timers are the defaults, but for ``failback_delay_s``, which is 2 s.  Writes in scenarios are quick where Ceph is well.
 """
 
 from __future__ import annotations
@@ -40,6 +50,8 @@ class ScenarioError(ValueError):
 class Narrated(Group):
     """A group that tells what its maps and targets say, with the time since the step began."""
 
+    slow_share = 0.0
+
     def __init__(self, gateways: int, create: bool) -> None:
         self.lines: List[str] = []
         self._last: Optional[Map] = None
@@ -59,10 +71,17 @@ class Narrated(Group):
         if committed is not None:
             for text in changes(self._last, committed):
                 self.told(text)
-            gone = [] if self._last is None else [g.id for g in self._last.gateways if committed.gateway(g.id) is None]
-            for gateway_id in gone:
-                self.told(f"{gateway_id} is gone from the map")
+            for text in gone(self._last, committed):
+                self.told(text)
             self._last = committed
+
+
+def gone(old: Optional[Map], new: Map) -> List[str]:
+    """Gateways and ANA groups that were removed."""
+    if old is None:
+        return []
+    return ([f"{g.id} is gone from the map" for g in old.gateways if new.gateway(g.id) is None]
+            + [f"ANA group {g.id} is gone from the map" for g in old.ana_groups if new.ana_group(g.id) is None])
 
 
 class Scenario:
@@ -75,7 +94,8 @@ class Scenario:
             "start": self._start, "terminate": self._terminate, "kill": self._kill, "stop": self._stop,
             "continue": self._continue, "cut": self._cut, "mend": self._mend, "stall": self._stall, "heal": self._heal,
             "new": self._new, "remove": self._listener, "add": self._listener, "namespaces": self._namespaces,
-            "elect": self._elect, "run": self._run, "show": self._show}
+            "bar": self._bar, "admit": self._bar, "refuse": self._refuse, "accept": self._refuse, "lose": self._lose,
+            "forget": self._forget, "elect": self._elect, "run": self._run, "show": self._show, "stalls": self._stalls}
 
     def step(self, commands: List[str]) -> List[str]:
         """Run the commands of one step; returns what is seen."""
@@ -122,15 +142,24 @@ class Scenario:
     def _delete(self, _: str, name: str) -> None:
         self.group.mgr.feed(DeleteGateway(0, name))
 
-    def _start(self, _: str, name: str) -> None:
-        self._host(name).boot()
+    def _start(self, _: str, name: str, second: str = "") -> None:
+        if second:
+            group = self.group
+            group.hosts.append(Host(group.world, group.network, group.seats, second, group))
+            group.hosts[-1].boot()
+        else:
+            self._host(name).boot()
 
     def _terminate(self, _: str, name: str) -> None:
         self._host(name).leaving = True
 
-    def _namespaces(self, _: str, count: str) -> None:
+    def _namespaces(self, _: str, count: str, _in: str = "", ana_group_id: str = "") -> None:
         for host in self.group.hosts:
-            host.namespaces = int(count)
+            for number in [int(ana_group_id)] if ana_group_id else list(host.namespaces):
+                host.namespaces[number] = int(count)
+
+    def _forget(self, _: str, _what: str, name: str) -> None:
+        self._host(name).namespaces.clear()
 
     def _listener(self, verb: str, _what: str, name: str) -> None:
         self._host(name).listening = verb == "add"
@@ -175,8 +204,8 @@ class Scenario:
     def _links(place: str) -> List[Tuple[str, str]]:
         return [(place, "cluster"), ("cluster", place)]
 
-    def _cut(self, _: str, place: str) -> None:
-        self.group.network.cut.update(self._links(place))
+    def _cut(self, _: str, place: str, only: str = "") -> None:
+        self.group.network.cut.update([("cluster", only)] if only else self._links(place))
 
     def _mend(self, _: str, place: str) -> None:
         self.group.network.cut.difference_update(self._links(place))
@@ -188,6 +217,16 @@ class Scenario:
     def _heal(self, _: str, what: str) -> None:
         for stalled in self.group.seats if what == "seats" else self.group.data.values():
             stalled.heal()
+
+    def _bar(self, verb: str, name: str) -> None:
+        self._host(name).barred = verb == "bar"
+
+    def _refuse(self, verb: str, _what: str) -> None:
+        self.group.mons.refusing = verb == "refuse"
+
+    def _lose(self, _: str, _what: str) -> None:
+        for seat in self.group.seats:
+            seat.claim = seat.map = None
 
     def _new(self, _: str, _mgr: str) -> None:
         self.group.new_mgr()
@@ -213,6 +252,17 @@ class Scenario:
             optimized = [h.name for h, t in self.group.targets if t.states.get(group.id) == "optimized" and t.process.alive]
             lines.append(f"ANA group {group.id} of {group.owner}: {group.phase.value}{at}, optimized: "
                          f"{', '.join(optimized) or 'nobody'}")
+        assert self.group.mgr.state is not None
+        return lines + [re.sub(r":[0-9a-f]{8}", "", f"refused {who}: {why}")
+                        for who, why in self.group.mgr.state.soft.refused.items()]
+
+    def _stalls(self, _: str) -> List[str]:
+        """A stall that goes on counts as far as it has come."""
+        lines = []
+        for writer in self.group.writers:
+            so_far_s = self.group.world.now - writer.acknowledged_at_s
+            lines.append(f"ANA group {writer.id}: {max(writer.longest_stall_s, so_far_s):.1f} s")
+            writer.longest_stall_s = 0.0
         return lines
 
 

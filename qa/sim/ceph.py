@@ -62,11 +62,21 @@ class Mons:
         self.osd_epoch = 1
         self.fenced: Dict[str, int] = {}
         self.electing_until = 0.0
+        self.refusing = False
 
-    def blocklist(self, addresses: Set[str], done: Callable[[int], None]) -> None:
-        delay_s = max(0.0, self.electing_until - self._world.now) + self._world.random.uniform(*PROPOSAL_S)
+    @property
+    def election_s(self) -> float:
+        """How long nothing can be proposed yet."""
+        return max(0.0, self.electing_until - self._world.now)
+
+    def blocklist(self, addresses: Set[str], done: Callable[[Optional[int]], None]) -> None:
+        """``done``: the OSD map epoch that has the fence, or None if the mons refused the command."""
+        delay_s = self.election_s + self._world.random.uniform(*PROPOSAL_S)
 
         def commit() -> None:
+            if self.refusing:
+                done(None)
+                return
             self.osd_epoch += 1
             for address in addresses:
                 self.fenced.setdefault(address, self.osd_epoch)

@@ -110,6 +110,21 @@ def _election(group: Group) -> None:
     group.mons.electing_until = group.world.now + group.world.random.uniform(0.5, 5.0)
 
 
+def _bar(group: Group) -> None:
+    """The mons do not answer a target's RADOS clients: barriers are declined."""
+    host, seconds = _host(group), group.world.random.uniform(0.5, 10.0)
+    group.world.note(f"{host.name}: no barrier can be passed for {seconds:.1f} s")
+    host.barred = True
+    group.world.later(seconds, lambda: setattr(host, "barred", False))
+
+
+def _refuse(group: Group) -> None:
+    seconds = group.world.random.uniform(0.5, 8.0)
+    group.world.note(f"the mons refuse fences for {seconds:.1f} s")
+    group.mons.refusing = True
+    group.world.later(seconds, lambda: setattr(group.mons, "refusing", False))
+
+
 def _leave(group: Group) -> None:
     host = _host(group)
     group.world.note(f"{host.name}: SIGTERM")
@@ -123,7 +138,7 @@ def _leave(group: Group) -> None:
 
 
 FAULTS: List[Callable[[Group], None]] = [_crash, _crash, _crash, _stop, _stop, _stop, _cut, _cut, _lossy, _stall, _stall,
-                                         _replace_mgr, _replace_mgr, _pause_mgr, _election, _leave]
+                                         _replace_mgr, _replace_mgr, _pause_mgr, _election, _bar, _refuse, _leave]
 
 
 def heal(group: Group) -> None:
@@ -132,6 +147,7 @@ def heal(group: Group) -> None:
     group.network.cut.clear()
     group.network.loss.clear()
     group.network.duplicates = 0.0
+    group.mons.refusing = False
     for stalled in [*group.seats, *group.data.values()]:
         stalled.heal()
     for mgr in group.mgrs:
@@ -141,6 +157,6 @@ def heal(group: Group) -> None:
     for host in group.hosts:
         for process in host.running():
             process.go_on()
-        host.leaving = False
+        host.leaving = host.barred = False
         if not host.warden.alive:
             host.boot()

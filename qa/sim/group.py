@@ -33,6 +33,7 @@ class Writer:
     def __init__(self, group: "Group", ana_group_id: int) -> None:
         self.group, self.id = group, ana_group_id
         self.stamp, self.acknowledged, self.attempt = 1, 0, 0
+        self.acknowledged_at_s, self.longest_stall_s = group.world.now, 0.0
         group.world.later(0.0, self._issue)
 
     def _issue(self) -> None:
@@ -43,20 +44,21 @@ class Writer:
         self.attempt += 1
         attempt, stamp, chance = self.attempt, self.stamp, self.group.world.random
         target.in_flight[self.id] = target.in_flight.get(self.id, 0) + 1
-        queued_s = chance.uniform(0.0, 0.003) if chance.random() < 0.97 else chance.uniform(0.0, 1.0)
+        queued_s = chance.uniform(0.0, 0.003) if chance.random() >= self.group.slow_share else chance.uniform(0.0, 1.0)
         target.process.soon(lambda: self._to_osd(target, attempt, stamp), queued_s)
         self._give_up(target, attempt)
 
     def _to_osd(self, target: Target, attempt: int, stamp: int) -> None:
         """From here on the write is the network's and the OSD's: the target's death does not call it back."""
         data, chance = self.group.data[self.id], self.group.world.random
-        delay_s = chance.uniform(0.0005, 0.004) if chance.random() < 0.97 else chance.uniform(0.0, 4.0)
+        slow = chance.random() < self.group.slow_share
+        delay_s = chance.uniform(0.0, 4.0) if slow else chance.uniform(0.0005, 0.004)
 
         def done(applied: bool) -> None:
             if applied:
                 self.group.check_order(self.id, stamp)
             target.process.soon(lambda: self._answered(target, attempt, applied))
-        self.group.world.later(delay_s, lambda: data.write(target.address, target.osd_epoch, stamp, done))
+        self.group.world.later(delay_s, lambda: data.write(target.address(self.id), target.osd_epoch, stamp, done))
 
     def _answered(self, target: Target, attempt: int, applied: bool) -> None:
         target.in_flight[self.id] -= 1
@@ -64,6 +66,8 @@ class Writer:
             return
         if applied:
             self.acknowledged, self.stamp = self.stamp, self.stamp + 1
+            now, before_s = self.group.world.now, self.acknowledged_at_s
+            self.acknowledged_at_s, self.longest_stall_s = now, max(self.longest_stall_s, now - before_s)
         self.attempt += 1
         self.group.world.later(0.05 if applied else RETRY_PATH_S, self._issue)
 
@@ -83,6 +87,9 @@ class Writer:
 
 
 class Group:
+    slow_share = 0.03
+    """Of all writes: queued in the target for up to a second, or on their way to the OSD for up to four."""
+
     def __init__(self, seed: int, gateways: int = 3, timing: Timing = Timing(failback_delay_s=2.0),
                  create: bool = True) -> None:
         """``create``: the operator creates all gateways and starts them as soon as a mgr answers."""

@@ -8,11 +8,11 @@ die with their warden (PDEATHSIG).
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Dict, Generator, List, Optional, Protocol, Tuple
+from typing import Dict, FrozenSet, Generator, List, Optional, Protocol, Tuple
 
 from nvmeof_ha.core import gateway, lease, register
 from nvmeof_ha.core.events import Beacon, Confirmation, TargetState
-from nvmeof_ha.core.model import Instance, Map, Subsystem, Version
+from nvmeof_ha.core.model import Instance, Map, Phase, Subsystem, Version
 
 from .ceph import Mons, Seat
 from .network import Network
@@ -21,6 +21,8 @@ from .processes import Body, Clock, Process, World
 RPC_S = (0.004, 0.012)
 START_S = (0.4, 1.5)
 LOOK_S = 0.1
+BARRIER_S = 2.0
+"""A barrier that was not passed for this long is declined, well within ``promote_s``."""
 IDLE_S = 0.05
 WAKE_S = 1.0
 
@@ -30,10 +32,18 @@ class Target:
 
     def __init__(self, world: World, instance: Instance, clock: Clock) -> None:
         self.process = Process(world, f"target {instance}", clock)
-        self.instance, self.address = instance, f"addr/{instance}"
+        self.instance = instance
         self.states: Dict[int, str] = {}
         self.in_flight: Dict[int, int] = {}
         self.osd_epoch = 1
+
+    def address(self, ana_group_id: int) -> str:
+        """Of the RADOS client that carries the ANA group's namespaces: there are two in each target."""
+        return f"addr/{self.instance}/{ana_group_id % 2}"
+
+    @property
+    def addresses(self) -> FrozenSet[str]:
+        return frozenset({self.address(0), self.address(1)})
 
 
 class Host:
@@ -45,7 +55,10 @@ class Host:
         self._sequence = 0
         self.leaving = False
         self._woke_at = -1000.0
-        self.listening, self.namespaces = True, 1
+        self.listening, self.namespaces = True, {g: 1 for g in group.ana_group_ids}
+        self.barred = False
+        """The mons do not answer the target's clients: no barrier can be passed."""
+        self._barrier_since_s: Optional[float] = None
         self.warden = self.agent = Process(world, f"{name} none", self.clock)
         self.warden.alive = self.agent.alive = False
 
@@ -142,6 +155,7 @@ class Host:
     def _reap(self, reason: str) -> None:
         assert self.target is not None
         self.world.note(f"{self.name}: target {self.target.instance} reaped ({reason})")
+        self.group.told(f"{self.name} has reaped its target: {reason}")
         self.reaped += (self.target.instance,)
         self.group.target_ended(self, self.target)
         self.target, self.ward, self.instance = None, None, None
@@ -224,11 +238,13 @@ class Host:
         target, instance = self.target, self.instance
         if target is None or instance is None or target.process.stopped or not target.process.alive:
             return False
-        self.known = replace(self.known, states=dict(target.states), addresses=frozenset({target.address}))
+        self.known = replace(self.known, states=dict(target.states), addresses=target.addresses)
         if not self.attached:
             self.attached = True
             self.known = replace(self.known, declined=gateway.declined_at_attach(self.agent_view, instance, target.states))
         plan = gateway.plan(self.agent_view, instance, self._lease_valid(), self.known)
+        if plan.barrier is None:
+            self._barrier_since_s = None
         if plan.restrict:
             for group in plan.restrict:
                 self._ask_target(lambda group=group: self.group.set_state(self, target, group, gateway.INACCESSIBLE))
@@ -240,13 +256,27 @@ class Host:
             yield RPC_S[1]
         elif plan.barrier is not None:
             yield self.world.random.uniform(*RPC_S)
-            if target is self.target and not self.network.cut & {(self.name, "cluster"), ("cluster", self.name)}:
-                target.osd_epoch = self.group.mons.osd_epoch
-                self.known = replace(self.known, passed_osd_epoch=target.osd_epoch)
+            self._pass_barrier(target)
         elif plan.permit:
             self._permit(target, instance, plan.permit)
             yield RPC_S[1]
         return not plan.idle
+
+    def _pass_barrier(self, target: Target) -> None:
+        """Every context fetches the newest OSD map; what waits for it is declined when that takes too long."""
+        now = self.clock.now()
+        if target is self.target and not (self.barred or self.network.cut & {(self.name, "cluster"),
+                                                                             ("cluster", self.name)}):
+            target.osd_epoch, self._barrier_since_s = self.group.mons.osd_epoch, None
+            self.known = replace(self.known, passed_osd_epoch=target.osd_epoch)
+            return
+        if self._barrier_since_s is None:
+            self._barrier_since_s = now
+        if now - self._barrier_since_s >= BARRIER_S and self.agent_view.permits is not None:
+            self._barrier_since_s = None
+            hopeless = {g.id: g.since for g in self.agent_view.permits.ana_groups if g.phase is Phase.PROMOTING
+                        and g.incoming == target.instance and g.osd_epoch > self.known.passed_osd_epoch}
+            self.known = replace(self.known, declined={**self.known.declined, **hopeless})
 
     def _permit(self, target: Target, instance: Instance, groups: "frozenset[int]") -> None:
         for group in groups:
@@ -258,16 +288,16 @@ class Host:
             return
         self._sequence += 1
         listeners = (self.name,) if self.listening else ()
-        count = self.namespaces
-        subsystems = (Subsystem("nqn", listeners, tuple((g, count) for g in self.group.ana_group_ids)),) if count else ()
+        held = tuple((g, count) for g, count in self.namespaces.items() if count)
+        subsystems = (Subsystem("nqn", listeners, held),) if held else ()
         target = self.target
         applied = (self.instance is not None
                    and gateway.restrictions_applied(self.agent_view, self.instance, self.known))
         beacon = Beacon(
             self.name, self.instance, self._sequence, self.agent_view.version if applied else Version(0, 0),
             TargetState.SERVING if target is not None else TargetState.STARTING, self.leaving,
-            addresses=frozenset({target.address}) if target else frozenset(), subsystems=subsystems,
-            digest=f"{count} {self.listening}",
+            addresses=target.addresses if target else frozenset(), subsystems=subsystems,
+            digest=f"{held} {self.listening}",
             confirmations=self._confirmations(), reaped=self.reaped[-3:])
         self.group.send_beacon(self, beacon)
 
@@ -280,6 +310,8 @@ class GroupOfHosts(Protocol):
 
     def set_state(self, host: Host, target: Target, ana_group_id: int, state: str) -> None:
         """The target carries out ``set_ana_state``."""
+
+    def told(self, text: str) -> None: ...
 
     def target_started(self, host: Host, target: Target) -> None: ...
 

@@ -10,7 +10,7 @@ from typing import Callable, Dict, List, Optional, Set
 
 from nvmeof_ha.core import invariants, machine, register
 from nvmeof_ha.core.actions import Action, Commit, Fence, ForgetGateway, StoreGateway, Wake
-from nvmeof_ha.core.events import BeaconReceived, Committed, Deposed, Event, Fenced, GatewayStored, Tick
+from nvmeof_ha.core.events import BeaconReceived, Committed, Deposed, Event, Fenced, FenceFailed, GatewayStored, Tick
 from nvmeof_ha.core.model import Gateway, Map, Version
 from nvmeof_ha.core.soft import State
 from nvmeof_ha.core.timing import TICK_S, Timing
@@ -108,7 +108,7 @@ class Mgr:
             elif isinstance(action, StoreGateway):
                 self.records[action.gateway.id] = action.gateway
                 stored = GatewayStored(action.gateway.id, action.gateway.instance, action.gateway.addresses)
-                self.process.soon(lambda stored=stored: self.feed(stored), 0.004)
+                self.process.soon(lambda stored=stored: self.feed(stored), self.mons.election_s + 0.004)
             elif isinstance(action, ForgetGateway):
                 self.records.pop(action.gateway_id, None)
 
@@ -144,6 +144,7 @@ class Mgr:
             self.feed(Committed(version))
 
     def _fence(self, action: Fence) -> None:
-        def answered(osd_epoch: int) -> None:
-            self._answer(lambda: self.feed(Fenced(action.instance, osd_epoch)))
+        def answered(osd_epoch: Optional[int]) -> None:
+            event = FenceFailed(action.instance, "refused") if osd_epoch is None else Fenced(action.instance, osd_epoch)
+            self._answer(lambda: self.feed(event))
         self.network.send("mgr", "cluster", lambda: self.mons.blocklist(set(action.addresses), answered), lossless=True)
