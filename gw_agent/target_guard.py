@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 START_LIMIT_S = 30.0
 """A target that has never answered cannot hold any host's I/O, so it may take longer than `frozen_s` to start."""
+SLOW_START_S = 5.0
 STOP_S = 2.0
 """SPDK ignores SIGTERM while RBD I/O hangs: after this long it is killed."""
 LINGER_S = 2.0
@@ -50,7 +51,7 @@ class TargetGuard:
         self._output = output
         self._process: Optional["subprocess.Popen[bytes]"] = None
         self._channel: Optional[TargetChannel] = None
-        self._answered_once = False
+        self._answered_once = self._said_slow = False
         self._probed_s = 0.0
         self._stop_s: Optional[float] = None
         self._killed_s: Optional[float] = None
@@ -75,7 +76,8 @@ class TargetGuard:
             os.close(lock)
         self.ward = Ward(instance, now_s)
         self._channel = TargetChannel(self._settings.rpc_socket, self._selector)
-        self._answered_once, self._stop_s, self._killed_s, self._why = False, None, None, ""
+        self._answered_once = self._said_slow = False
+        self._stop_s, self._killed_s, self._why = None, None, ""
         log.info("target %d started for instance %s", self._process.pid, instance)
 
     def seats_read(self, view: View, sent_s: float, now_s: float) -> None:
@@ -128,13 +130,26 @@ class TargetGuard:
             self._channel.heard = False
             self._answered_once = True
             self.ward = self.ward.target_answered(now_s)
-        elif not self._answered_once and now_s - self.ward.started_s < START_LIMIT_S:
-            self.ward = self.ward.target_answered(now_s)
+        elif not self._answered_once:
+            self._await_first_answer(now_s)
         if self._channel.restricted:
             self._channel.restricted = False
             if self.ward.restrict_since_s is not None and not self.ward.restricted:
                 log.info("every listener is inaccessible")
             self.ward = self.ward.restrict_confirmed()
+
+    def _await_first_answer(self, now_s: float) -> None:
+        assert self.ward is not None
+        silent_s = now_s - self.ward.started_s
+        if silent_s >= START_LIMIT_S:
+            self.kill(f"it has not answered JSON-RPC at {self._settings.rpc_socket} within {START_LIMIT_S:g} s of its start; "
+                      "is the option tgt_path in section [spdk] an SPDK target?", now_s)
+            return
+        if silent_s >= SLOW_START_S and not self._said_slow:
+            self._said_slow = True
+            log.warning("target %s does not answer JSON-RPC at %s yet; it is waited for until %g s after its start", self.pid,
+                        self._settings.rpc_socket, START_LIMIT_S)
+        self.ward = self.ward.target_answered(now_s)
 
     def _obey(self, now_s: float) -> None:
         assert self.ward is not None and self._channel is not None

@@ -30,7 +30,8 @@ from gw_agent.run_directory import RunDirectory, RunDirectoryError
 from gw_agent.seat_reader import SeatReader, wake_name
 from gw_agent.settings import Settings
 from gw_agent.side_threads import MonProbe, WakeWatch
-from gw_agent.target_guard import TargetGuard
+from gw_agent.start_pace import EARLY_S, StartPace
+from gw_agent.target_guard import Ended, TargetGuard
 from gw_agent.wake_pipe import WakePipe
 from gw_agent.warden_link import Status
 from nvmeof_ha_core.lease import permitting
@@ -73,7 +74,8 @@ class Warden:
         self._said = ""
         self._waiting = ("", 0.0)
         self._round_s = 0.0
-        self._start_at_s = 0.0
+        self._pace = StartPace()
+        self._start_error = ""
         self._ran = False
         self._latest: Tuple[View, float] = (NOTHING_SEEN, 0.0)
         self._leaving = Leaving()
@@ -104,8 +106,7 @@ class Warden:
         self._ask_mons(now_s)
         ended = self._guard.turn(now_s)
         if ended is not None:
-            self._reaped += (ended.instance,)
-            self._view_changed = True   # who may run next is to be judged anew
+            self._target_ended(ended, now_s)
         self._admit(now_s)
         self._agent.turn(now_s)
         self._hear_agent(now_s)
@@ -160,7 +161,7 @@ class Warden:
         waiting = self._reader.trouble or self._admission.waiting
         if waiting:
             self._say(waiting, now_s)
-        elif now_s >= self._start_at_s and self._admission.candidate is not None:
+        elif self._pace.due(now_s) and self._admission.candidate is not None:
             self._start_target(self._admission.candidate, now_s)
 
     def _judge_admission(self) -> None:
@@ -185,12 +186,25 @@ class Warden:
         try:
             self._guard.start(instance, now_s)
         except (OSError, RunDirectoryError) as error:
-            log.error("the target %s cannot be started: %s; correct the option tgt_path in section [spdk] or what is "
-                      "named here (trying again every %g s)", self._settings.spdk.tgt_path, error, START_RETRY_S)
-            self._start_at_s = now_s + START_RETRY_S
+            if str(error) != self._start_error:
+                self._start_error = str(error)
+                log.error("the target %s cannot be started: %s; correct the option tgt_path in section [spdk] or what is "
+                          "named here (trying again every %g s)", self._settings.spdk.tgt_path, error, START_RETRY_S)
+            self._pace.not_started(now_s, START_RETRY_S)
             return
+        self._pace.started(now_s)
+        self._start_error = ""
         self._ran = True
         self._guard.seats_read(fresh, sent_s, now_s)
+
+    def _target_ended(self, ended: Ended, now_s: float) -> None:
+        self._reaped += (ended.instance,)
+        self._view_changed = True   # who may run next is to be judged anew
+        delay_s = self._pace.ended(now_s)
+        if delay_s and not self._leaving.asked:
+            log.error("the last %d targets have all ended within %g s of their start, this one: %s; look for what it "
+                      "printed above, and at the options tgt_path and tgt_cmd_extra_args in section [spdk]. The next "
+                      "one is started in %g s", self._pace.early_ends, EARLY_S, ended.how, delay_s)
 
     def _say(self, text: str, now_s: float) -> None:
         """Once, and only what lasts."""
