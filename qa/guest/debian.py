@@ -16,6 +16,9 @@ SOURCES = Path("/etc/apt")
 POCKETS = ("", "-updates", "-security")
 OPTION_FIELDS = {"signed-by": "Signed-By", "trusted": "Trusted", "check-valid-until": "Check-Valid-Until",
                  "allow-insecure": "Allow-Insecure"}
+# Where a source may name the machine's suite otherwise. A machine of the unstable suite has the codename of the next
+# release in os-release, but seldom in its sources.
+OTHER_SUITE_NAMES = ("stable", "testing", "unstable", "sid")
 KEPT_FIELDS = ("URIs", *OPTION_FIELDS.values())
 
 
@@ -79,7 +82,7 @@ def sources_for(suite: str, stanzas: list[dict[str, str]], codename: str) -> str
     """The machine's Debian sources as a .sources file for another (or the same) suite."""
     result = []
     for stanza in stanzas:
-        suites = [suite + pocket for pocket in POCKETS for name in ("stable", codename)
+        suites = [suite + pocket for pocket in POCKETS for name in (*OTHER_SUITE_NAMES, codename)
                   if name + pocket in stanza["Suites"].split()]
         if suites and "main" in stanza.get("Components", "").split():
             kept = [f"{field}: {stanza[field]}" for field in KEPT_FIELDS if field in stanza]

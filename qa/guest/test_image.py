@@ -55,6 +55,11 @@ def test_a_sources_file_keeps_its_key_and_loses_pockets_that_the_guest_does_not_
                     "Signed-By: \n -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n bWFkZSB1cA==\n")
 
 
+def test_a_machine_of_the_unstable_suite_has_sources_without_the_codename_of_its_os_release(tmp_path):
+    text = sources_for("bookworm", machine(tmp_path, "deb http://mirror.example/debian sid main"), "forky")
+    assert "Suites: bookworm\n" in text and "URIs: http://mirror.example/debian\n" in text
+
+
 def test_a_machine_without_a_debian_mirror_is_told_so(tmp_path: Path) -> None:
     with pytest.raises(PackageError, match="no source for bookworm main in .* add the Debian mirror"):
         sources_for("bookworm", machine(tmp_path, "deb http://other.example/tools nodistro main"), "bookworm")
