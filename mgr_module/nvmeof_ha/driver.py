@@ -203,7 +203,8 @@ class GroupDriver:
             self._log.warning("%s: %s", self.key, problem)
         found = adopted.found or Map(self.key.pool, self.key.group)
         self._log.info("%s: takes over at %s with ballot %d", self.key, found.version, adopted.ballot)
-        state, actions = machine.begin(found, gateways, adopted.ballot, self._options.timing, time.monotonic(),
+        timing = self._options.timing or found.timing
+        state, actions = machine.begin(found, gateways, adopted.ballot, timing, time.monotonic(),
                                        self._options.failback_doubling)
         invariants.check_map(state.map)
         self._channel = Channel(self._operations, self._seats.ioctx, record.seats,
@@ -353,7 +354,8 @@ class GroupDriver:
     def _new_options(self, options: Options) -> None:
         self._options = options
         if self._state is not None:
-            self._step(SetTiming(next(self._requests), options.timing, options.failback_doubling))
+            timing = options.timing or self._state.map.timing
+            self._step(SetTiming(next(self._requests), timing, options.failback_doubling))
 
     def _copy_map(self) -> None:
         committed, now = self.status.committed, time.monotonic()

@@ -78,14 +78,9 @@ class Module(MgrModule):
             self.log.warning("%d gateway groups did not end in time", ended.count(False))
 
     def config_notify(self) -> None:
-        try:
-            found = options.read(self.get_module_option)
-        except options.OptionError as error:
-            in_force = ", ".join(f"{name} {value:g}" for name, value in self._options.timing.to_dict().items())
-            self._option_problem = f"{error}; until it is corrected these stay in force: {in_force}"
+        found, self._option_problem = options.read(self.get_module_option, self._options)
+        if self._option_problem:
             self.log.error("options are not taken: %s", self._option_problem)
-            return
-        self._option_problem = ""
         if found == self._options:
             return
         self._options = found

@@ -1,13 +1,13 @@
 """Module options: their declarations, and what they say together.
 
-A module cannot refuse ``ceph config set``.  So a combination that breaks a rule of ``Timing`` is not taken: ``read``
-says why, and the caller keeps what it had.
+A module cannot refuse ``ceph config set``.  So what breaks a rule is not taken: ``read`` says why, and what was in force
+stays, also over a change of the mgr, because the timers in force are in the map.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from typing import Any, Callable, List
+from dataclasses import dataclass, fields
+from typing import Any, Callable, List, Optional, Tuple
 
 from .core.timing import Timing, TimingError
 
@@ -26,15 +26,12 @@ _TIMERS = {
 }
 
 
-class OptionError(ValueError):
-    """An option, or a combination of them, that cannot be used; the text says which and why."""
-
-
 @dataclass(frozen=True)
 class Options:
-    """``control_pool``: where new groups keep their seats; empty: in the group's own pool."""
+    """``timing``: None while no usable timers were found since this mgr began: each group keeps those of its map.
+    ``control_pool``: where new groups keep their seats; empty: in the group's own pool."""
 
-    timing: Timing = field(default_factory=Timing)
+    timing: Optional[Timing] = None
     failback_doubling: bool = True
     blocklist_expire_s: float = 86400.0
     control_pool: str = ""
@@ -57,18 +54,24 @@ def declarations() -> List[Any]:
     return declared
 
 
-def read(value_of: Callable[[str], Any]) -> Options:
-    """The options as they are set now.
+def read(value_of: Callable[[str], Any], before: Options) -> Tuple[Options, str]:
+    """The options as they are set now, and "" or why some of them keep their value of ``before``.
 
-    Raises:
-        OptionError: they break a rule.
+    The timers are taken together or not at all.
     """
+    problems = []
+    timing, expire_s = before.timing, before.blocklist_expire_s
     try:
         timing = Timing(**{timer.name: value_of(timer.name) for timer in fields(Timing)})
-        expire_s = float(value_of("blocklist_expire_s"))
-    except (TimingError, ValueError, TypeError) as error:
-        raise OptionError(str(error)) from None
-    if not expire_s >= SHORTEST_BLOCKLIST_S:
-        raise OptionError(f"blocklist_expire_s = {expire_s:g} s: must be at least {SHORTEST_BLOCKLIST_S:g} s, because "
-                          "a gateway that was paused for longer could write again")
-    return Options(timing, bool(value_of("failback_doubling")), expire_s, str(value_of("control_pool") or ""))
+    except TimingError as error:
+        in_force = "every group keeps the timers of its map" if timing is None else (
+            "these stay in force: " + ", ".join(f"{name} {value:g}" for name, value in timing.to_dict().items()))
+        problems.append(f"{error}; until it is corrected {in_force}")
+    asked_s = value_of("blocklist_expire_s")
+    if isinstance(asked_s, (int, float)) and asked_s >= SHORTEST_BLOCKLIST_S:
+        expire_s = float(asked_s)
+    else:
+        problems.append(f"blocklist_expire_s = {asked_s!r}: must be at least {SHORTEST_BLOCKLIST_S:g} s, because a gateway "
+                        f"that was paused for longer could write again; until it is corrected {expire_s:g} s is in force")
+    found = Options(timing, bool(value_of("failback_doubling")), expire_s, str(value_of("control_pool") or ""))
+    return found, "; ".join(problems)

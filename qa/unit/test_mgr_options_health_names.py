@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, replace
 
 import pytest
@@ -25,8 +26,8 @@ def defaults() -> dict:
 
 
 def test_every_timer_is_an_option_and_the_defaults_are_those_of_the_core():
-    found = options.read(defaults().__getitem__)
-    assert found == options.Options()
+    found, problem = options.read(defaults().__getitem__, options.Options())
+    assert found == options.Options(Timing()) and not problem
     assert {field.name for field in fields(Timing)} < set(defaults())
 
 
@@ -35,12 +36,24 @@ def test_every_timer_is_an_option_and_the_defaults_are_those_of_the_core():
     ({'lease_s': 1.0}, 'lease_s'),
     ({'beacon_s': -1}, 'beacon_s'),
     ({'beacon_s': None}, 'beacon_s'),
-    ({'blocklist_expire_s': 60.0}, 'blocklist_expire_s = 60 s: must be at least'),
-    ({'blocklist_expire_s': 'x'}, 'could not convert'),
+    ({'blocklist_expire_s': 60.0}, 'blocklist_expire_s = 60.0: must be at least'),
+    ({'blocklist_expire_s': 'x'}, "blocklist_expire_s = 'x': must be at least"),
+    ({'blocklist_expire_s': float('nan')}, 'blocklist_expire_s = nan: must be at least'),
 ])
-def test_a_combination_that_breaks_a_rule_is_refused_with_the_rule(changed, said):
-    with pytest.raises(options.OptionError, match=said):
-        options.read({**defaults(), **changed}.__getitem__)
+def test_what_breaks_a_rule_is_not_taken_and_the_rule_is_named(changed, said):
+    before = options.Options(Timing(promote_s=7.0, lease_s=9.0), True, 9000.0, 'p')
+    good = {'promote_s': 8.0, 'blocklist_expire_s': 8000.0, 'failback_doubling': False, 'control_pool': 'q'}
+    found, problem = options.read({**defaults(), **good, **changed}.__getitem__, before)
+    assert re.search(said, problem) and 'until it is corrected' in problem
+    assert (found.failback_doubling, found.control_pool) == (False, 'q'), 'the rest is taken'
+    timing_is_bad = 'blocklist_expire_s' not in changed
+    assert found.timing == (before.timing if timing_is_bad else Timing(promote_s=8.0))
+    assert found.blocklist_expire_s == (8000.0 if timing_is_bad else 9000.0)
+
+
+def test_without_any_usable_timers_since_the_mgr_began_every_group_keeps_those_of_its_map():
+    found, problem = options.read({**defaults(), 'lease_s': 0.1}.__getitem__, options.Options())
+    assert found.timing is None and 'every group keeps the timers of its map' in problem
 
 
 def checks(status: Status, *at: float, option_problem: str = '') -> dict:
