@@ -15,7 +15,7 @@ from nvmeof_ha_core.model import Phase
 
 from .cluster import CommandFailed
 from .gateway import Gateway
-from .stage import OWNERS, Stage
+from .stage import Stage
 from .timeline import Entry
 from .waiting import WaitTimeout
 
@@ -202,11 +202,11 @@ class Play:
             failback.measured.no_path_s = self._no_path_s(self._drain_s, ends_s)
 
     def _no_path_s(self, from_s: float, to_s: float) -> float:
-        return max(self._history.no_path_s(group, from_s, to_s) for group in OWNERS)
+        return max(self._history.no_path_s(group, from_s, to_s) for group in self.stage.layout.owners)
 
     def _moved(self, part: Part) -> bool:
         """Some gateway was optimized for an ANA group that is not its own."""
-        return any(sample.optimized(group) - {owner} for group, owner in OWNERS.items()
+        return any(sample.optimized(group) - {owner} for group, owner in self.stage.layout.owners.items()
                    for sample in self._history.between(part.from_s, part.to_s or time.monotonic()))
 
     def _outcomes(self) -> List[Outcome]:

@@ -21,7 +21,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
     rows += [(outcome.name, _yes(outcome.ok), _yes(outcome.moved), _seconds(outcome.switch_s),
               _seconds(outcome.no_path_s), _seconds(outcome.host_stall_s), str(outcome.io_errors), str(outcome.lost),
               str(outcome.stale), str(outcome.overlaps)) for outcome in outcomes]
-    return _aligned(rows)
+    return aligned(rows)
 
 
 def remark(outcomes: Sequence[Outcome], kernel: str) -> str:
@@ -50,7 +50,7 @@ def figures(outcomes: Sequence[Outcome], untouched: Gateway, since_s: float) -> 
         if measured:
             spread = f'median of {len(measured)}, worst {max(measured):.2f}: ' if len(measured) > 1 else ''
             rows.append((text, f'{spread}{statistics.median(measured):.2f} s', f'at most {most_s:g} s'))
-    return _aligned(rows + _footprint(untouched, since_s))
+    return aligned(rows + _footprint(untouched, since_s))
 
 
 def _footprint(gateway: Gateway, since_s: float) -> List[Tuple[str, str, str]]:
@@ -82,7 +82,7 @@ def _seconds(seconds: Optional[float]) -> str:
     return '-' if seconds is None else f'{seconds:.2f}'
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
+def aligned(rows: Sequence[Sequence[str]]) -> str:
     """First column to the left, the others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ['  '.join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))])

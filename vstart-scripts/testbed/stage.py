@@ -1,8 +1,8 @@
-"""What the demo plays on: a cluster, two gateways, and a Linux host that writes to four namespaces through both.
+"""What the demo and the thrasher play on: a cluster, gateways, and a Linux host that writes to all namespaces through
+all of them (how many of each: `layout.py`).
 
-ANA group 1 (namespaces 1 and 2) belongs to gw1, ANA group 2 (3 and 4) to gw2. Promises: `start` returns when all is
-in its place and the writers write; `stop` leaves nothing running, whatever has been started. Watches by observers,
-all of which write to the timeline.
+Promises: `start` returns when all is in its place and the writers write; `stop` leaves nothing running, whatever has
+been started. Watches by observers, all of which write to the timeline.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Set
 
 from guest import Guest, GuestError, Image, LinuxHost, Writer
 
 from .cluster import Cluster
 from .gateway import GROUP, Gateway, nvme_gw_prefix
 from .host_watch import PathWatch, ProcessWatch
+from .layout import Layout
 from .map_changes import settled
 from .map_watch import MapWatch
 from .nvmeof_setup import GatewayApi
@@ -27,13 +28,10 @@ from .waiting import WaitTimeout, wait_until
 
 MODULE = 'nvmeof_ha'
 NQN = 'nqn.2016-06.io.spdk:demo'
-ADDRESSES = {'gw1': '127.0.0.2', 'gw2': '127.0.0.3'}
-OWNERS = {1: 'gw1', 2: 'gw2'}   # by ANA group
-ANA_GROUP_OF = {1: 1, 2: 1, 3: 2, 4: 2}   # by namespace id
 OPTIONS = {'failback_delay_s': '2', 'failback_doubling': 'false'}
 IMAGE_BYTES = 16 << 20
-# The host and both targets share the machine: the writers leave most of it idle, so that times mean something.
-SLOTS_MIB, DEPTH, INTERVAL_US = 1, 2, 20_000
+# The host and all targets share the machine: the writers leave most of it idle, so that times mean something.
+SLOTS_MIB, DEPTH = 1, 2
 # A host that lost its connection tries again this often. With a failback delay of 2 s, the kernel's default of 10 s
 # would leave it without a path when its ANA group returns.
 RECONNECT_DELAY_S = 1
@@ -45,22 +43,25 @@ Figures = Dict[str, Any]
 class Stage:
     """Build it with `start`; a context manager that stops everything at its end."""
 
-    def __init__(self, directory: Path, timeline: Timeline, say: Callable[[str], None]) -> None:
+    def __init__(self, directory: Path, timeline: Timeline, say: Callable[[str], None],
+                 layout: Layout = Layout()) -> None:
         self.directory = directory
+        self.layout = layout
         self.timeline = timeline
         self._say = say
-        self.cluster = Cluster(directory / 'cluster')
-        self.gateways = {name: Gateway(self.cluster, name, address) for name, address in ADDRESSES.items()}
+        self.cluster = Cluster(directory / 'cluster', mons=layout.mons)
+        self.down_on_purpose: Set[str] = set()   # daemons that `check` does not miss
+        self.gateways = {name: Gateway(self.cluster, name, address) for name, address in layout.addresses.items()}
         self.guest = Guest('host', directory)
         self.host = LinuxHost(self.guest)
         self.writers: Dict[int, Writer] = {}
         self._booting: Optional[Future] = None
-        self.sampler = Sampler({name: gateway.rpc_socket for name, gateway in self.gateways.items()}, NQN, OWNERS,
-                               timeline.add)
+        self.sampler = Sampler({name: gateway.rpc_socket for name, gateway in self.gateways.items()}, NQN,
+                               layout.owners, timeline.add)
         self.map_watch = MapWatch(self.cluster, GROUP, timeline.add)
         self.process_watch = ProcessWatch(list(self.gateways.values()), timeline.add)
-        self.path_watch = PathWatch(self.host, NQN, {address: name for name, address in ADDRESSES.items()},
-                                    ANA_GROUP_OF, timeline.add)
+        self.path_watch = PathWatch(self.host, NQN, {address: name for name, address in layout.addresses.items()},
+                                    layout.ana_group_of, timeline.add)
         self.started_s = time.monotonic()   # of the gateways, once they are
 
     @property
@@ -99,25 +100,25 @@ class Stage:
 
     def _make_subsystem(self) -> None:
         gateways = list(self.gateways.values())
-        self._say(f'making subsystem {NQN} with namespaces {", ".join(map(str, ANA_GROUP_OF))}')
+        self._say(f'making subsystem {NQN} with namespaces {", ".join(map(str, self.layout.ana_group_of))}')
         with GatewayApi(gateways[0]) as api:
             api.wait_ready()
             api.create_subsystem(NQN, 'DEMO1')
             api.create_listeners(NQN, gateways)
-            for nsid, ana_group in ANA_GROUP_OF.items():
+            for nsid, ana_group in self.layout.ana_group_of.items():
                 api.add_namespace(NQN, nsid, f'disk{nsid}', IMAGE_BYTES, ana_group)
 
     def _connect_host(self, booted_s: float) -> None:
-        self._say(f'the Linux host was up after {booted_s:.1f} s; connecting it to both gateways')
+        self._say(f'the Linux host was up after {booted_s:.1f} s; connecting it to all gateways')
         for gateway in self.gateways.values():
             # Refused until the gateway has made its listener of what was configured at the other one.
             wait_until(lambda: self._connect(gateway), SETTLE_S, f'the host to connect to {gateway.name}',
                        interval_s=0.5, not_yet=(GuestError,))
-        self.host.wait_for_paths(NQN, len(self.gateways), tuple(ANA_GROUP_OF))
+        self.host.wait_for_paths(NQN, len(self.gateways), tuple(self.layout.ana_group_of))
         self._say('starting a stamped writer on each namespace')
-        for nsid in ANA_GROUP_OF:
+        for nsid in self.layout.ana_group_of:
             self.writers[nsid] = self.host.start_writer(NQN, nsid, slots_mib=SLOTS_MIB, depth=DEPTH,
-                                                        interval_us=INTERVAL_US)
+                                                        interval_us=self.layout.interval_us)
 
     def _connect(self, gateway: Gateway) -> bool:
         self.host.connect(gateway.address, gateway.listener_port, NQN, reconnect_delay_s=RECONNECT_DELAY_S)
@@ -129,7 +130,7 @@ class Stage:
         """Raises when something that is no part of any scenario has ended: an observer, a daemon, the guest."""
         for observer in self._observers:
             observer.check()
-        self.cluster.check_daemons()
+        self.cluster.check_daemons(self.down_on_purpose)
         if self.guest.pid() is None:
             raise GuestError(f'the Linux host is gone\n{self.guest.console_tail()}')
 
@@ -140,13 +141,15 @@ class Stage:
             return condition()
         return wait_until(checked, timeout_s, what, interval_s)
 
-    def wait_settled(self) -> None:
-        """Until every ANA group is at its owner, for the map, the targets and the host alike, and all writers write."""
-        self.wait(lambda: settled(self.map_watch.latest), SETTLE_S,
+    def wait_settled(self, timeout_s: float = SETTLE_S) -> None:
+        """Until every ANA group is at its owner, for the map, the targets and the host alike, and all writers write;
+        each of these may take that long."""
+        owners = self.layout.owners
+        self.wait(lambda: settled(self.map_watch.latest), timeout_s,
                   'the map to have every ANA group ACTIVE at its owner')
-        self.wait(lambda: all(self.sampler.history.holder(group) == owner for group, owner in OWNERS.items()),
-                  SETTLE_S, "every ANA group's owner to be optimized, and no other")
-        self.wait(lambda: self.path_watch.in_order(OWNERS), SETTLE_S,
+        self.wait(lambda: all(self.sampler.history.holder(group) == owner for group, owner in owners.items()),
+                  timeout_s, "every ANA group's owner to be optimized, and no other")
+        self.wait(lambda: self.path_watch.in_order(owners), timeout_s,
                   'the host to have a live path to each gateway, with the ANA states of the targets')
         self.wait_writing()
 
