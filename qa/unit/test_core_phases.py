@@ -8,8 +8,8 @@ from typing import Any, Callable, NamedTuple, Optional
 import pytest
 
 from nvmeof_ha.core.actions import Commit, Fence, StoreGateway
-from nvmeof_ha.core.events import Confirmation, Fenced, FenceFailed, Outcome, Tick
-from nvmeof_ha.core.model import (AnaGroup, Availability, Departed, Gateway, Instance, Map, Phase, Version)
+from nvmeof_ha.core.events import Confirmation, Fenced, FenceFailed, GatewayStored, Outcome, Tick
+from nvmeof_ha.core.model import Availability, Departed, Gateway, Instance, Map, Phase, Version
 
 from .driven import GW1, GW2, STORED, TIMING, W, Driven, address, ana_group, serving, stored_map
 
@@ -230,6 +230,16 @@ def test_a_starting_owner_is_waited_for_but_not_longer_than_promote_s():
         mgr.beacon(GW2)
         mgr.do(Tick())
     assert mgr.group().server == GW2
+
+
+def test_nobody_takes_the_group_of_an_owner_whose_addresses_are_just_being_stored():
+    mgr = Driven(stored_map((Gateway("gw1", 1), serving(GW2)), (ana_group(1), ana_group(2, A, GW2))),
+                 answers=(Commit, Fence))
+    mgr.beacon(GW1)
+    mgr.do(GatewayStored("gw2", GW2, serving(GW2).addresses))
+    assert (mgr.gateway("gw1").availability, mgr.phase()) == (Availability.AVAILABLE, U)
+    mgr.do(GatewayStored("gw1", GW1, serving(GW1).addresses))
+    assert (mgr.phase(), mgr.group().server) == (P, GW1)
 
 
 def test_phases_are_known_by_the_commit_that_stores_them():

@@ -354,10 +354,12 @@ def _unserved_rule(state: State, group: AnaGroup, now: float) -> State:
 
 
 def _owner_is_coming(state: State, group: AnaGroup, now: float) -> bool:
-    """The owner is just starting: nobody else should take the group for a moment and move it twice."""
+    """The owner is just starting, or its addresses are just being stored: nobody else should take the group for a
+    moment and move it twice."""
     owner = state.map.gateway(group.owner)
-    return (owner is not None and owner.instance is not None and owner.availability is Availability.CREATED
-            and owner.enabled and not owner.deleting and not _shaky(state, owner.id, now)
+    return (owner is not None and owner.instance is not None and owner.availability is not Availability.SUSPECT
+            and owner.enabled and not owner.deleting and not owner.leaving
+            and not placement.ready(owner, state.soft.stored) and not _shaky(state, owner.id, now)
             and now < state.soft.admitted.get(owner.id, -state.map.timing.promote_s) + state.map.timing.promote_s)
 
 
