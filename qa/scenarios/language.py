@@ -12,6 +12,7 @@ Commands (``gwN`` is a gateway; times are simulated seconds):
     cut gwN|mgr | mend gwN|mgr          no message in either direction between it and the cluster
     cut to gwN                 it is heard, and hears nothing; ``mend gwN`` ends it
     bar gwN | admit gwN        the mons do not answer the RADOS clients of its target: no barrier can be passed
+    hang gwN | unhang gwN      its agent sends beacons and carries nothing out
     refuse fences | accept fences       how the mons answer blocklist commands
     stall seat N ... | heal seats       the placement groups of seats take no reads or writes
     stall data N | heal data            the same for the data of ANA group N
@@ -63,7 +64,8 @@ class Narrated(Group):
 
     def told(self, text: str) -> None:
         at = self.world.now - self._began
-        self.lines.append(f"{at:5.1f}  {re.sub(r'osd_epoch [0-9]+', 'the fence', text)}")
+        without_chance = re.sub(r"(#[0-9]+):[0-9a-f]{8}", r"\1", re.sub(r", which must have seen osd_epoch 0$", "", text))
+        self.lines.append(f"{at:5.1f}  {re.sub('osd_epoch [0-9]+', 'the fence', without_chance)}")
 
     def wake(self, version: Version) -> None:
         super().wake(version)
@@ -94,7 +96,7 @@ class Scenario:
             "start": self._start, "terminate": self._terminate, "kill": self._kill, "stop": self._stop,
             "continue": self._continue, "cut": self._cut, "mend": self._mend, "stall": self._stall, "heal": self._heal,
             "new": self._new, "remove": self._listener, "add": self._listener, "namespaces": self._namespaces,
-            "bar": self._bar, "admit": self._bar, "refuse": self._refuse, "accept": self._refuse, "lose": self._lose,
+            "hang": self._hang, "unhang": self._hang, "bar": self._bar, "admit": self._bar, "refuse": self._refuse, "accept": self._refuse, "lose": self._lose,
             "forget": self._forget, "elect": self._elect, "run": self._run, "show": self._show, "stalls": self._stalls}
 
     def step(self, commands: List[str]) -> List[str]:
@@ -130,6 +132,7 @@ class Scenario:
         self._group = Narrated(int(count), create=True)
         while not self.group.settled() and self.group.world.now < SETTLE_S:
             self.group.world.run_until(self.group.world.now + 0.5)
+        self._stalls()
         return self._show()
 
     def _hosts(self, _: str, count: str) -> None:
@@ -221,6 +224,9 @@ class Scenario:
     def _bar(self, verb: str, name: str) -> None:
         self._host(name).barred = verb == "bar"
 
+    def _hang(self, verb: str, name: str) -> None:
+        self._host(name).hanging = verb == "hang"
+
     def _refuse(self, verb: str, _what: str) -> None:
         self.group.mons.refusing = verb == "refuse"
 
@@ -256,7 +262,7 @@ class Scenario:
         return lines + [re.sub(r":[0-9a-f]{8}", "", f"refused {who}: {why}")
                         for who, why in self.group.mgr.state.soft.refused.items()]
 
-    def _stalls(self, _: str) -> List[str]:
+    def _stalls(self, _: str = "") -> List[str]:
         """A stall that goes on counts as far as it has come."""
         lines = []
         for writer in self.group.writers:

@@ -132,8 +132,7 @@ def _leave(group: Group) -> None:
 
     def restart() -> None:
         host.kill_warden()
-        if not host.warden.alive:
-            host.boot()
+        host.boot()
     group.world.later(group.world.random.uniform(2.0, 12.0), restart)
 
 

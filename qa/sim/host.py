@@ -23,6 +23,10 @@ START_S = (0.4, 1.5)
 LOOK_S = 0.1
 BARRIER_S = 2.0
 """A barrier that was not passed for this long is declined, well within ``promote_s``."""
+AGENT_SILENT_S = 6.0
+"""An agent that tells its warden nothing for this long is replaced."""
+TELL_S = 1.0
+"""From the end of a leaving gateway's target to its own: for the beacon that says so."""
 IDLE_S = 0.05
 WAKE_S = 1.0
 
@@ -58,6 +62,8 @@ class Host:
         self.listening, self.namespaces = True, {g: 1 for g in group.ana_group_ids}
         self.barred = False
         """The mons do not answer the target's clients: no barrier can be passed."""
+        self.hanging = False
+        """The agent sends beacons and carries nothing out."""
         self._barrier_since_s: Optional[float] = None
         self.warden = self.agent = Process(world, f"{name} none", self.clock)
         self.warden.alive = self.agent.alive = False
@@ -73,13 +79,16 @@ class Host:
         self.view = self.agent_view = register.NOTHING_SEEN
         self.instance: Optional[Instance] = None
         self.ward: Optional[lease.Ward] = None
+        self._latest, self._leaving_since_s = (register.NOTHING_SEEN, 0.0), None  # type: ignore[var-annotated]
         self.warden = Process(self.world, f"{self.name} warden", self.clock)
         self.warden.start(self._watch_over())
         self._start_agent()
 
     def _start_agent(self) -> None:
+        """It is given the warden's latest read with its send time, and so has the same lease."""
         self.agent = Process(self.world, f"{self.name} agent", self.clock)
-        self.lease_until_s = 0.0
+        fresh, sent_at_s = self._latest
+        self.lease_until_s = 0.0 if self.instance is None else lease.extend(0.0, fresh, self.instance, sent_at_s)
         self.known = gateway.Target()
         self.agent_view, self.attached = self.view, False
         self.agent.start(self._act())
@@ -107,9 +116,17 @@ class Host:
     # -- warden -----------------------------------------------------------------------------------------------------
 
     def _watch_over(self) -> Body:
-        next_read_s = 0.0
+        next_read_s, looked_s, heard_s = 0.0, 0.0, 0.0
         while True:
             now = self.clock.now()
+            if not self.agent.stopped or now - looked_s > 1.0:
+                heard_s = now  # what a warden did not hear while it was stopped itself proves nothing
+            looked_s = now
+            if now - heard_s > AGENT_SILENT_S:
+                self.agent.kill()
+            if self.leaving and self._left(now):
+                self.kill_warden()
+                return
             if not self.agent.alive:
                 self._start_agent()
             if now >= next_read_s:
@@ -118,6 +135,22 @@ class Host:
             if self.target is not None and self.ward is not None:
                 self._judge(now)
             yield LOOK_S
+
+    def _left(self, now: float) -> bool:
+        """SIGTERM was asked for: hand over, end the target, say so, and be gone.  True once all is done."""
+        timing = lease.Timing() if self.ward is None else self.ward.timing
+        if self._leaving_since_s is None:
+            self._leaving_since_s = now
+        if self.target is None:
+            return now - self._leaving_since_s >= TELL_S
+        record = gateway.admitted(self.view, self.target.instance)
+        handed_over = self.view.permits is not None and (
+            record is None or record.leaving and gateway.may_leave(self.view, self.target.instance))
+        if handed_over or now - self._leaving_since_s >= 2 * timing.drain_s + timing.promote_s:
+            self.target.process.kill()
+            self._reap("it has left")
+            self._leaving_since_s = now
+        return False
 
     def _judge(self, now: float) -> None:
         assert self.target is not None and self.ward is not None
@@ -185,7 +218,7 @@ class Host:
 
     def _read_done(self, answers: List[Optional[Map]], sent_at_s: float) -> None:
         fresh = register.judge(answers, self.view.version)
-        self.view = register.merge(self.view, fresh)
+        self.view, self._latest = register.merge(self.view, fresh), (fresh, sent_at_s)
         if self.ward is not None:
             self.ward = self.ward.seats_read(fresh, sent_at_s, self.clock.now())
         self.agent.soon(lambda: self._agent_reads(fresh, sent_at_s))
@@ -236,7 +269,7 @@ class Host:
     def _one_step(self) -> "Generator[float, None, bool]":
         """One step of the plan; True if there was something to do."""
         target, instance = self.target, self.instance
-        if target is None or instance is None or target.process.stopped or not target.process.alive:
+        if self.hanging or target is None or instance is None or target.process.stopped or not target.process.alive:
             return False
         self.known = replace(self.known, states=dict(target.states), addresses=target.addresses)
         if not self.attached:

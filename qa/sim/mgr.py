@@ -32,6 +32,7 @@ class Mgr:
         self._claimed: Set[int] = set()
         self._read: Dict[int, Optional[Map]] = {}
         self._tally: Optional[register.Tally] = None
+        self._canary_sent, self._canary_seen = 0.0, {}  # type: ignore[var-annotated]
         self.process.start(self._run())
 
     @property
@@ -52,7 +53,24 @@ class Mgr:
         self._begin(found or Map("rbd", "g1"))
         while not (self.state and self.state.stopped):
             yield TICK_S
-            self.feed(Tick())
+            self._send_canaries()
+            limit = self.process.clock.now() - 2 * self.timing.beacon_s - TICK_S
+            self.feed(Tick(sum(at >= limit for at in self._canary_seen.values())))
+
+    def _send_canaries(self) -> None:
+        """As often as beacons; green is a seat whose token came back to this process lately."""
+        now = self.process.clock.now()
+        if now - self._canary_sent < self.timing.beacon_s:
+            return
+        self._canary_sent = now
+        for index in range(register.SEATS):
+            self.network.send("mgr", "cluster", lambda index=index: self._return_canary(index))
+
+    def _return_canary(self, index: int) -> None:
+        def seen() -> None:
+            self._canary_seen[index] = self.process.clock.now()
+        if not self.seats[index].stalled:
+            self.network.send("cluster", "mgr", lambda: self.process.soon(seen))
 
     def _claim(self, index: int, claim: Version) -> None:
         seat = self.seats[index]
