@@ -16,7 +16,6 @@ from nvmeof_ha.core.events import (Beacon, BeaconReceived, Committed, Confirmati
                                    GatewayStored, Outcome, TargetState, Tick)
 from nvmeof_ha.core.machine import begin, step
 from nvmeof_ha.core.model import AnaGroup, Availability, Gateway, Instance, Map, Phase, Subsystem, Version
-from nvmeof_ha.core.soft import State
 from nvmeof_ha.core.timing import Timing
 
 START_S = 100.0
