@@ -20,9 +20,9 @@ def changes(old: Optional[Map], new: Map) -> List[str]:
     for departed in new.departed:
         known = old.departure(departed.instance) if old else None
         if known is None and departed.osd_epoch is None:
-            texts.append(f'{_short(departed.instance)} has departed')
+            texts.append(f'{short_instance(departed.instance)} has departed')
         if departed.osd_epoch is not None and (known is None or known.osd_epoch is None):
-            texts.append(f'{_short(departed.instance)} is fenced ({len(departed.addresses)} addresses) '
+            texts.append(f'{short_instance(departed.instance)} is fenced ({len(departed.addresses)} addresses) '
                          f'at osd_epoch {departed.osd_epoch}')
     for group in new.ana_groups:
         earlier = old.ana_group(group.id) if old else None
@@ -49,20 +49,20 @@ def _gateway_key(gateway: Gateway) -> tuple:
 
 
 def _gateway_text(gateway: Gateway) -> str:
-    instance = f' as {_short(gateway.instance)}' if gateway.instance else ''
+    instance = f' as {short_instance(gateway.instance)}' if gateway.instance else ''
     return f'{gateway.id} is {gateway.availability.value}{instance}{" and leaving" if gateway.leaving else ""}'
 
 
 def _group_text(group: AnaGroup) -> str:
     text = f'ANA group {group.id} is {group.phase.value}'
     if group.phase == Phase.PROMOTING and group.incoming:
-        return f'{text} to {_short(group.incoming)}, which must have seen osd_epoch {group.osd_epoch}'
+        return f'{text} to {short_instance(group.incoming)}, which must have seen osd_epoch {group.osd_epoch}'
     if group.phase == Phase.DRAINING:
-        return f'{text} at {_short(group.holder)}, to move to {group.target or "another gateway"}'
+        return f'{text} at {short_instance(group.holder)}, to move to {group.target or "another gateway"}'
     if group.phase == Phase.FENCING:
-        return f'{text} off {", ".join(sorted(map(_short, group.writers)))}'
-    return f'{text} at {_short(group.holder)}' if group.holder else text
+        return f'{text} off {", ".join(sorted(map(short_instance, group.writers)))}'
+    return f'{text} at {short_instance(group.holder)}' if group.holder else text
 
 
-def _short(instance: Optional[Instance]) -> str:
+def short_instance(instance: Optional[Instance]) -> str:
     return f'{instance.gateway}#{instance.number}' if instance else 'nobody'
