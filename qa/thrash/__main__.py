@@ -12,12 +12,12 @@ import tempfile
 import time
 import traceback
 from pathlib import Path
-from typing import List, Optional
+from typing import Dict, Iterator, List, Optional
 
 from testbed.demo import EXPECTED, INTERRUPTED
 from testbed.layout import Layout
 from testbed.stage import Stage
-from testbed.timeline import Timeline, print_line
+from testbed.timeline import Entry, Timeline, print_line
 
 from . import options as command_line, results, schedule
 from .log_watch import LogWatch
@@ -26,6 +26,7 @@ from .round import Result, Round
 # Three writers' pairs share a host with one processor, which is emulated.
 LAYOUT_GATEWAYS, INTERVAL_US = 3, 40_000
 LOG_LINES = 60
+REPETITIONS = 3
 
 
 class Thrash:
@@ -73,7 +74,7 @@ class Thrash:
         if result.findings:
             for finding in result.findings:
                 print_line(f'    FINDING: {finding}')
-            print_line('\n'.join(f'    {seconds:8.2f}  {text}' for seconds, text in self._timeline.entries()))
+            print_line('\n'.join(f'    {seconds:8.2f}  {text}' for seconds, text in _brief(self._timeline.entries())))
             print_line(self.stage.log_tails(LOG_LINES))
 
     @property
@@ -88,6 +89,16 @@ class Thrash:
         else:
             shutil.rmtree(self._directory)
             self.say('nothing runs any more')
+
+
+def _brief(entries: List[Entry]) -> Iterator[Entry]:
+    """Without repetitions: dozens of samples show one overlap, and dozens of writes one outage."""
+    told: Dict[str, int] = {}
+    for seconds, text in entries:
+        kind = text.split('{')[0]
+        told[kind] = told.get(kind, 0) + 1
+        if not text.startswith(('OVERLAP', 'writer')) or told[kind] <= REPETITIONS:
+            yield seconds, text
 
 
 def main(arguments: Optional[List[str]] = None) -> int:

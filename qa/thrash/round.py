@@ -21,6 +21,7 @@ from .schedule import Fault
 SETTLE_S = 60.0
 """More than any failover, restart and failback takes, on a busy machine too."""
 LAST_CHANCE_S = 120.0
+NOTICED_S = 2.0
 
 
 @dataclass
@@ -70,6 +71,8 @@ class Round:
         self._break()
         stage.timeline.add('all is mended')
         mended_s = time.monotonic()
+        # What was done last is not noticed at once; until then all seems to be well.
+        stage.wait(lambda: time.monotonic() >= mended_s + NOTICED_S, 60, 'what was done to be noticed')
         if self._settle(SETTLE_S):
             result.settle_s = round(time.monotonic() - mended_s, 1)
             self._judge_gateways(before)
@@ -118,7 +121,8 @@ class Round:
             for entry in window['errors'] + window['findings']:
                 self._stage.timeline.add(f'writer: {entry}')
         result.stall_s = round(max(window['longest_gap_s'] for window in figures), 2)
-        result.lost = sum(window['lost'] + window['corrupt'] + window['unread'] for window in figures)
+        # A block that could not be read is an I/O error, and looked at again in the next round.
+        result.lost = sum(window['lost'] + window['corrupt'] for window in figures)
         result.stale = sum(window['stale'] for window in figures)
         errors = sum(window['io_errors'] for window in figures)
         if schedule.unwatched(self._faults):
