@@ -122,7 +122,8 @@ class SeatReader:
             return
         if code:
             self._lose_seats(f"{self._index} cannot be read ({_reason(code)}): this gateway group has no gateway map "
-                             "here yet, or the option group, pool or control_pool is not the group's")
+                             "here yet, or the option group, pool or control_pool is not the group's, or the object was lost "
+                             "(the module writes it anew when it begins: `ceph mgr fail`)")
             return
         layout = found.get("format", b"").decode(errors="replace")
         if layout != INDEX_FORMAT:

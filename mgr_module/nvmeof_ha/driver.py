@@ -193,7 +193,9 @@ class GroupDriver:
             # Kept for later attempts: its probes may hang, and must not pile up.
             self._seats = self._open_seats(record)
         writable = self._attempt.wait_for_writable(self._seats)
-        if record.state != CREATED:
+        if record.state == CREATED:
+            self._attempt.renew_signposts(self._seats.ioctx, list(record.seats))
+        else:
             self._attempt.make_objects(self._seats.ioctx, list(record.seats))
         self._bounded.call(self._cluster.wait_for_latest_osdmap, LIBRADOS_S, "fetch the newest OSD map", self._pump)
         adopted = self._attempt.adopt(self._seats, writable, record)

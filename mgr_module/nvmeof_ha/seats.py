@@ -4,8 +4,9 @@ Promises: ``Committed`` is reported only when two seats hold exactly that versio
 higher ballot or the mons fenced this mgr; a write is guarded by ``claim``, so whatever lands late does no harm; one
 write at most is outstanding on a seat, and none is sent to a seat whose placement group does not take writes (a read
 waits behind an unfinished write of the same object); a seat that missed commits is offered the newest until it has it.
-What a seat holds and nobody can decode is reported, and replaced only by a regular commit.
-Does not read maps: ``takeover.py`` does, once.
+What this mgr wrote is looked at again each second: a seat that holds its claim beside another map was written by
+somebody who must not, serves no reader, and gets its map back.  Whatever a mgr finds that takes over is replaced only
+by a regular commit, and only ``takeover.py`` adopts maps.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import errno
 import time
 from typing import Any, Callable, List, Optional, Sequence
 
-from rados import LIBRADOS_CMPXATTR_OP_LT, LIBRADOS_CREATE_EXCLUSIVE
+from rados import LIBRADOS_CMPXATTR_OP_EQ, LIBRADOS_CMPXATTR_OP_LT, LIBRADOS_CREATE_EXCLUSIVE
 
 from .core import wire
 from .core.events import Committed, Deposed, Event
@@ -26,6 +27,9 @@ from .seat_names import probe_name
 PROBE_EVERY_S = 1.0
 PROBE_LATE_S = 0.5
 PROBE_VALID_S = 3.0
+CHECK_EVERY_S = 1.0
+"""Sooner than a lease ends for want of two readable seats."""
+MENDED_TOLD_S = 60.0
 RETRY_FIRST_S = 0.2
 RETRY_CAP_S = 5.0
 
@@ -40,6 +44,16 @@ def guarded_write(version: Version, gateway_map: Optional[Map]) -> Callable[[Any
 
     def build(ioctx: Any, write_op: Any) -> None:
         write_op.omap_cmp(CLAIM_KEY, values[CLAIM_KEY].decode(), LIBRADOS_CMPXATTR_OP_LT)
+        ioctx.set_omap(write_op, tuple(values), tuple(values.values()))
+    return build
+
+
+def _same_claim_write(version: Version, gateway_map: Map) -> Callable[[Any, Any], None]:
+    """The map, if the seat still holds the claim it was written with."""
+    values = _values(version, gateway_map)
+
+    def build(ioctx: Any, write_op: Any) -> None:
+        write_op.omap_cmp(CLAIM_KEY, values[CLAIM_KEY].decode(), LIBRADOS_CMPXATTR_OP_EQ)
         ioctx.set_omap(write_op, tuple(values), tuple(values.values()))
     return build
 
@@ -79,7 +93,9 @@ class Seat:
         """``ioctx``: with the seat's name as locator key, for the probe."""
         self.number, self.name, self.probe_ioctx = number, name, ioctx
         self.problem = ""
-        self.busy = self.missing = False
+        self.busy = self.missing = self.damaged = self.checking = False
+        self.checked = self.mended_at = float("-inf")
+        self.mended = ""
         self.retry_at, self._retry_s = 0.0, RETRY_FIRST_S
         self.probing = False
         self.probe_sent = self.probe_taken = float("-inf")
@@ -94,7 +110,8 @@ class Seat:
         self._retry_s = min(2 * self._retry_s, RETRY_CAP_S)
 
     def took(self) -> None:
-        self.problem, self.missing, self.retry_at, self._retry_s = "", False, 0.0, RETRY_FIRST_S
+        self.problem, self.retry_at, self._retry_s = "", 0.0, RETRY_FIRST_S
+        self.missing = self.damaged = False
 
 
 class Seats:
@@ -107,6 +124,7 @@ class Seats:
         self.seats = [Seat(n, name, probe_ioctxs[n]) for n, name in enumerate(names)]
         self._map: Optional[Map] = None
         self._tally: Optional[Tally] = None
+        self._values: Omap = {}
         self._reported: Optional[Version] = None
         self._deposed = False
         self.pool_gone = False
@@ -114,6 +132,9 @@ class Seats:
     def commit(self, gateway_map: Map) -> None:
         """Write this map until two seats hold it; a later call replaces it."""
         self._map, self._tally = gateway_map, Tally(gateway_map.version)
+        self._values = _values(gateway_map.version, gateway_map)
+        for seat in self.seats:
+            seat.damaged = False   # a regular commit takes its turn
         self._offer_all()
 
     def poll(self) -> None:
@@ -122,6 +143,8 @@ class Seats:
         for seat in self.seats:
             if not seat.probing and now - seat.probe_sent >= PROBE_EVERY_S:
                 self._probe(seat, now)
+            if not seat.checking and now - seat.checked >= CHECK_EVERY_S and seat.writable(now):
+                self._check(seat, now)
         self._offer_all()
 
     def writable(self) -> List[Seat]:
@@ -137,7 +160,8 @@ class Seats:
         now = time.monotonic()
         found = [seat.problem for seat in self.seats if seat.problem]
         stalled = [seat for seat in self.seats if not seat.writable(now) and not seat.problem]
-        return found + [f"seat object {seat.name}: its placement group takes no writes" for seat in stalled]
+        found += [f"seat object {seat.name}: its placement group takes no writes" for seat in stalled]
+        return found + [seat.mended for seat in self.seats if now - seat.mended_at < MENDED_TOLD_S]
 
     def fenced_here(self, code: int) -> bool:
         """The mons blocklisted this mgr's RADOS client: it was replaced."""
@@ -160,6 +184,34 @@ class Seats:
                 seat.failed(f"its placement group refuses a write: {describe(code)}", time.monotonic())
         self._operations.write(seat.probe_ioctx, probe_name(seat.name), _probe_write, ended)
 
+    # -- what the seats hold ----------------------------------------------------------------------------------------
+
+    def _check(self, seat: Seat, now: float) -> None:
+        """Is what the seat took still there?"""
+        tally = self._tally
+        if tally is None or seat.busy or seat.number not in tally.seats:
+            return
+        seat.checking, seat.checked = True, now
+
+        def read(code: int, omap: Omap) -> None:
+            seat.checking = False
+            if self._tally is not None and self._tally.version == tally.version and not seat.busy:
+                self._checked(seat, code, omap)
+        self._operations.read_omap(self.ioctx, seat.name, read)
+
+    def _checked(self, seat: Seat, code: int, omap: Omap) -> None:
+        assert self._tally is not None
+        claim, data = omap.get(CLAIM_KEY), omap.get(MAP_KEY)
+        same_claim = claim == self._values[CLAIM_KEY]
+        if self.fenced_here(code) or code not in (0, -errno.ENOENT) or same_claim and data == self._values[MAP_KEY]:
+            return
+        self._tally = self._tally.lost(seat.number)
+        if same_claim:
+            seat.damaged, seat.mended_at = True, time.monotonic()
+            seat.mended = (f"seat object {seat.name} was written by somebody else ({_not_a_map(data)}) and gets its map "
+                           "back; find out who may write to this RADOS namespace (README, Caps)")
+        self._offer_all()
+
     # -- commits --------------------------------------------------------------------------------------------------
 
     def _offer_all(self) -> None:
@@ -181,6 +233,8 @@ class Seats:
             if len(self._tally.seats - {seat.number}) < QUORUM:
                 return
             build = _new_seat(version, gateway_map)
+        elif seat.damaged:
+            build = _same_claim_write(version, gateway_map)
         seat.busy = True
         self._operations.write(self.ioctx, seat.name, build, lambda code: self._written(seat, version, code))
 
@@ -193,6 +247,7 @@ class Seats:
                 self._tally = self._tally.acknowledged(seat.number)
                 self._judge()
         elif code == -errno.ECANCELED:
+            seat.damaged = False
             self._read_claim(seat)
         elif code == -errno.EEXIST:
             seat.missing = False
@@ -251,3 +306,13 @@ class Seats:
 
 def _probe_write(_ioctx: Any, write_op: Any) -> None:
     write_op.write_full(b"probe")
+
+
+def _not_a_map(data: Optional[bytes]) -> str:
+    """What is wrong with what a seat holds in place of its map."""
+    if data is None:
+        return "its map is gone"
+    try:
+        return f"it holds version {wire.decode_map(data).version}"
+    except wire.WireError as error:
+        return str(error)

@@ -80,17 +80,8 @@ class TakeOver:
 
     def make_objects(self, ioctx: Any, names: List[str]) -> None:
         """Seats, wake object and index of a group that is being created; harmless where they exist."""
-        def make(_ioctx: Any, write_op: Any, omap: Dict[str, str]) -> None:
-            write_op.new(LIBRADOS_CREATE_IDEMPOTENT)
-            if omap:
-                _ioctx.set_omap(write_op, tuple(omap), tuple(omap.values()))
-        index = seat_names.index_name(self._key.group)
-        wanted: Dict[str, Dict[str, str]] = {name: {} for name in (*names, seat_names.wake_name(self._key.group))}
-        wanted[index] = seat_names.index_omap(names)
-        for name, omap in wanted.items():
-            if self._made.get(name, -1) is not None:  # an attempt that still hangs is not sent again
-                self._made[name] = None
-                self._operations.write(ioctx, name, partial(make, omap=omap), partial(self._made.__setitem__, name))
+        wanted = {**{name: {} for name in names}, **self._signposts(names)}
+        self._make(ioctx, wanted)
         self._pump(lambda: None not in self._made.values(), ANSWER_S)
         for name in wanted:
             code = self._made[name]
@@ -98,6 +89,25 @@ class TakeOver:
                 why = "no answer" if code is None else describe(code)
                 raise NotNow(f"object {name} could not be made in namespace {seat_names.NAMESPACE}: {why}; check that "
                              "the pool takes writes (`ceph -s`)")
+
+    def renew_signposts(self, ioctx: Any, names: List[str]) -> None:
+        """Wake object and index again, as the record has them: a damaged index would keep a gateway from starting.
+        Nobody waits for them."""
+        self._make(ioctx, self._signposts(names))
+
+    def _signposts(self, names: List[str]) -> Dict[str, Dict[str, str]]:
+        return {seat_names.wake_name(self._key.group): {},
+                seat_names.index_name(self._key.group): seat_names.index_omap(names)}
+
+    def _make(self, ioctx: Any, wanted: Dict[str, Dict[str, str]]) -> None:
+        def make(_ioctx: Any, write_op: Any, omap: Dict[str, str]) -> None:
+            write_op.new(LIBRADOS_CREATE_IDEMPOTENT)
+            if omap:
+                _ioctx.set_omap(write_op, tuple(omap), tuple(omap.values()))
+        for name, omap in wanted.items():
+            if self._made.get(name, -1) is not None:  # an attempt that still hangs is not sent again
+                self._made[name] = None
+                self._operations.write(ioctx, name, partial(make, omap=omap), partial(self._made.__setitem__, name))
 
     # -- ballot, claims, map --------------------------------------------------------------------------------------
 

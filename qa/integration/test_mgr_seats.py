@@ -6,7 +6,7 @@ import json
 import signal
 import time
 from dataclasses import replace
-from typing import Iterator
+from typing import Callable, Iterator
 
 import pytest
 import rados
@@ -14,6 +14,7 @@ import rados
 from mgr_peer import Peer, SeatReader, connect, show
 from nvmeof_ha.core import register, wire
 from nvmeof_ha.core.model import Instance, Map, Phase
+from nvmeof_ha.kv_records import GroupKey, RecordError, Records
 from testbed.cluster import Cluster, CommandFailed
 from testbed.gateway import nvme_gw
 from testbed.waiting import wait_until
@@ -50,13 +51,18 @@ def group_errors(cluster: Cluster, code: str) -> str:
     return ' '.join(line['message'] for line in checks.get(code, {}).get('detail', []))
 
 
-def next_mgr(cluster: Cluster) -> None:
-    """Another mgr takes over."""
+def next_mgr(cluster: Cluster, damage: Callable[[], None] = lambda: None) -> None:
+    """Another mgr takes over, and finds the `damage` that the one before it had no time to mend."""
     wait_until(lambda: cluster.ceph_json('mgr', 'dump')['standbys'], 60, 'a standby')
-    gid = cluster.ceph_json('mgr', 'dump')['active_gid']
-    cluster.ceph('mgr', 'fail')
-    wait_until(lambda: cluster.active_mgr() and cluster.ceph_json('mgr', 'dump')['active_gid'] != gid, 60,
-               'another mgr')
+    before = cluster.ceph_json('mgr', 'dump')
+    cluster.daemons[f'mgr.{before["active_name"]}'].kill(signal.SIGSTOP)
+    try:
+        damage()
+        cluster.ceph('mgr', 'fail')
+        wait_until(lambda: cluster.active_mgr() and cluster.ceph_json('mgr', 'dump')['active_gid'] !=
+                   before['active_gid'], 60, 'another mgr')
+    finally:
+        cluster.daemons[f'mgr.{before["active_name"]}'].kill(signal.SIGCONT)
 
 
 def test_the_index_names_three_seats_with_different_primaries_that_hold_the_same_map(mgr, client):
@@ -74,8 +80,7 @@ def test_the_index_names_three_seats_with_different_primaries_that_hold_the_same
 def test_garbage_in_one_seat_is_outvoted_and_replaced_by_the_next_commit(mgr, client):
     seats = group_of_two(mgr, client, 'garbled')
     before = wait_for_equal_seats(seats)
-    seats.put(seats.names[1], {register.MAP_KEY: b'\x00garbage'})
-    next_mgr(mgr)
+    next_mgr(mgr, lambda: seats.put(seats.names[1], {register.MAP_KEY: b'\x00garbage'}))
     after = seats.wait_for(lambda m: m.version > before.version, 30, 'the next mgr')
     assert after.gateways == before.gateways
     wait_for_equal_seats(seats)
@@ -102,13 +107,15 @@ def test_garbage_in_a_claim_stops_commits_to_that_seat_only_and_is_reported(mgr,
 def test_two_seats_that_cannot_be_used_stop_the_group_and_nothing_is_overwritten(mgr, client, value, said):
     seats = group_of_two(mgr, client, 'unusable')
     wait_for_equal_seats(seats)
-    with_copy = wait_until(lambda: 'mgr/nvmeof_ha/map/rbd/unusable/0' in mgr.ceph_json('config-key', 'ls'), 10,
-                           "the mons' copy of the map")
-    assert with_copy
+    key = GroupKey('rbd', 'unusable')
+    copy_name = key.map_key(0)
+
+    def copied() -> bool:
+        copy = Records({copy_name: mgr.ceph('config-key', 'get', f'mgr/nvmeof_ha/{copy_name}')}).map_copy(key)
+        return copy is not None and copy.gateway('gw2') is not None
+    wait_until(copied, 10, "the mons' copy of the map", not_yet=(CommandFailed, RecordError))
     good = [seats.omap(name)[register.MAP_KEY] for name in seats.names]
-    for name in seats.names[:2]:
-        seats.put(name, {register.MAP_KEY: value})
-    next_mgr(mgr)
+    next_mgr(mgr, lambda: [seats.put(name, {register.MAP_KEY: value}) for name in seats.names[:2]] and None)
     error = wait_until(lambda: group_errors(mgr, 'NVMEOF_HA_GROUP_STOPPED'), 60, 'the error')
     assert 'rbd/unusable' in error and seats.names[0] in error and said in error
     assert [seats.omap(name)[register.MAP_KEY] for name in seats.names] == [value, value, good[2]]
@@ -128,9 +135,7 @@ def test_a_map_that_breaks_an_invariant_stops_its_group_alone_and_is_an_error(mg
     serves = replace(good.gateways[0], instance=instance, last_number=1)  # and no address to fence it by
     bad = good.with_gateway(serves).with_ana_group(
         replace(good.ana_groups[0], phase=Phase.ACTIVE, holder=instance, writers=frozenset({instance})))
-    for name in seats.names:
-        seats.put(name, {register.MAP_KEY: wire.encode_map(bad)})
-    next_mgr(mgr)
+    next_mgr(mgr, lambda: [seats.put(name, {register.MAP_KEY: wire.encode_map(bad)}) for name in seats.names] and None)
     try:
         said = wait_until(lambda: group_errors(mgr, 'NVMEOF_HA_INVARIANT'), 60, 'the error')
         assert 'rbd/impossible' in said and 'only an instance with known addresses serves' in said
@@ -150,8 +155,7 @@ def test_a_lost_seat_is_made_again_from_the_other_two(mgr, client):
     seats.ioctx.remove_object(seats.names[2])
     nvme_gw(mgr, 'create', 'gw3', 'rbd', 'lost')
     assert wait_for_equal_seats(seats).gateway('gw3')
-    seats.ioctx.remove_object(seats.names[0])
-    next_mgr(mgr)
+    next_mgr(mgr, lambda: seats.ioctx.remove_object(seats.names[0]))
     assert wait_for_equal_seats(seats).gateway('gw3')
 
 

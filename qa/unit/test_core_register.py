@@ -52,6 +52,13 @@ def test_a_seat_that_already_holds_this_version_took_an_earlier_try():
     assert Tally(NEW).acknowledged(0).refused(1, NEW).progress is Progress.DONE
 
 
+def test_a_seat_that_lost_what_it_took_counts_no_more_until_it_takes_it_again():
+    tally = Tally(NEW).acknowledged(0).acknowledged(1).lost(1)
+    assert tally.progress is Progress.PENDING and tally.seats == {0}
+    assert tally.lost(2) == tally
+    assert tally.acknowledged(1).progress is Progress.DONE
+
+
 def test_a_seat_with_a_later_epoch_of_the_same_ballot_neither_counts_nor_deposes():
     assert Tally(OLD).acknowledged(0).refused(1, NEW).progress is Progress.PENDING
 

@@ -62,6 +62,10 @@ class Tally:
         """The guard failed; ``claim`` is what the seat was then found to hold.  Equal: an earlier try had landed."""
         return replace(self, stored={**self.stored, seat: claim})
 
+    def lost(self, seat: int) -> "Tally":
+        """The seat does not hold any more what it took."""
+        return replace(self, stored={s: claim for s, claim in self.stored.items() if s != seat})
+
     @property
     def seats(self) -> FrozenSet[int]:
         """Seats that hold this version."""
