@@ -57,6 +57,7 @@ class Agent:
         self._run: Optional[TargetRun] = None
         self._asked_for = NO_VERSION
         self._said_urgent: Tuple[Any, ...] = ()
+        self._was_mute = False
 
     async def serve(self) -> None:
         """Never returns by itself."""
@@ -99,7 +100,7 @@ class Agent:
     def _beacon(self) -> Optional[Tuple[Beacon, Optional[Tuple[Subsystem, ...]]]]:
         """Until the target was read, nothing is said of its subsystems: the mgr goes on with what it knows."""
         status, run = self._warden.status, self._run
-        if status.instance is None and not status.reaped:
+        if (status.instance is None and not status.reaped) or self._mute():
             return None
         beacon = Beacon(gateway=self._settings.gateway.name, instance=status.instance, sequence=0,
                         leaving=status.leaving, reaped=status.reaped)
@@ -109,6 +110,14 @@ class Agent:
                       target=run.state, leaving=beacon.leaving, addresses=run.contexts.addresses,
                       confirmations=run.plan.confirmations, reaped=beacon.reaped, digest=digest(run.subsystems),
                       load=run.load), run.subsystems
+
+    def _mute(self) -> bool:
+        """While the warden is silent."""
+        if self._warden.silent != self._was_mute:
+            self._was_mute = not self._was_mute
+            log.warning("the warden says nothing: no beacons until it does" if self._was_mute else
+                        "the warden is heard again: beacons go on")
+        return self._was_mute
 
     def _urgent(self) -> bool:
         status = self._warden.status

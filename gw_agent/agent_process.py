@@ -15,7 +15,7 @@ import sys
 from typing import IO, Any, Dict, List, Optional, Sequence, Tuple
 
 from gw_agent import child
-from gw_agent.warden_link import FD_VARIABLE, Lines, SeatsSender, Status, encode
+from gw_agent.warden_link import FD_VARIABLE, WARDEN_ALIVE_S, Lines, SeatsSender, Status, encode
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ class AgentProcess:
         self._spoke = False
         self._heard_s = 0.0
         self._looked_s = 0.0
+        self._told_alive_s = 0.0
         self._started_s = 0.0
         self._start_at_s = 0.0
         self._backoff_s = FIRST_BACKOFF_S
@@ -77,6 +78,9 @@ class AgentProcess:
                       now_s - self._heard_s)
             self._heard_s = now_s
             self._process.kill()
+        elif now_s - self._told_alive_s >= WARDEN_ALIVE_S:
+            self._told_alive_s = now_s
+            self._send(encode("alive"))
 
     def seat_names(self, names: Tuple[str, ...]) -> None:
         if names != self._names:

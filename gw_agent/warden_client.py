@@ -45,6 +45,7 @@ class WardenClient:
         self.status = Status()
         self.seat_names: Tuple[str, ...] = ()
         self.lease_until_s = 0.0
+        self.heard_s = boottime_s()
         self._seats = SeatsReceiver()
         self._fresh: Tuple[View, float] = (NOTHING_SEEN, 0.0)
         self._writer: Optional[asyncio.StreamWriter] = None
@@ -70,6 +71,12 @@ class WardenClient:
     def suspected(self) -> bool:
         return self.instance is not None and self.view.suspected(self.instance)
 
+    @property
+    def silent(self) -> bool:
+        """The warden does not run (it was stopped, or hangs): nobody reads the seats for this gateway, or would kill its
+        target. It then must not look well to the mgr, which would leave everything with it."""
+        return boottime_s() - self.heard_s > self.timing.suspect_s - self.timing.beacon_s
+
     async def run(self, link: socket.socket) -> None:
         """Returns when the warden has closed the link."""
         link.setblocking(False)
@@ -81,6 +88,7 @@ class WardenClient:
                 data = await reader.read(READ_BYTES)
                 if not data:
                     return
+                self.heard_s = boottime_s()
                 for message in lines.feed(data):
                     self._take(message)
         finally:

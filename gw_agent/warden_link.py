@@ -6,6 +6,7 @@ warden -> agent
   {"say": "seats", "sent_s": 12.3, "maps": [3, 3, null]}                 every read; a map's id for each seat
   {"say": "status", "instance": [gateway, number, token] | null, "target_pid": 7 | null, "reaped": [...],
    "leaving": false}                                                     at the start and whenever it changed
+  {"say": "alive"}                           twice a second; the agent of a silent warden sends no beacons
 agent -> warden
   {"say": "alive"}                           each second; a silent agent is restarted
   {"say": "read"}                            the mgr has a newer map than the last read showed
@@ -28,6 +29,7 @@ FD_VARIABLE = "NVMEOF_HA_WARDEN_FD"
 """Environment variable with the number of the agent's end."""
 
 ALIVE_S = 1.0
+WARDEN_ALIVE_S = 0.5
 MAPS_REMEMBERED = 8
 
 

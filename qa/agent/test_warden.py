@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,23 @@ def test_lease_end_makes_the_target_inaccessible_even_when_the_agent_is_stopped(
     host.kill("agent", signal.SIGSTOP)
     mgr.change("gw1", availability=Availability.SUSPECT, suspected_at=mgr.next_version)
     host.wait_ana(NQN, "inaccessible", timeout_s=mgr.map.timing.lease_s + 5)
+
+
+def test_a_gateway_whose_warden_is_stopped_falls_silent_and_goes_inaccessible_until_it_goes_on(
+        mgr: MgrInPlace, host: GatewayHost, serving: Any) -> None:
+    timing, last = mgr.map.timing, (0, 0.0)
+
+    def silent() -> bool:
+        nonlocal last
+        if len(mgr.beacons) != last[0]:
+            last = len(mgr.beacons), time.monotonic()
+        return time.monotonic() - last[1] > timing.suspect_s
+    host.kill("warden", signal.SIGSTOP)
+    wait_until(silent, 30, "the beacons to end", interval_s=0.02)
+    host.wait_ana(NQN, "inaccessible", timeout_s=timing.lease_s + 5)
+    host.kill("warden", signal.SIGCONT)
+    host.wait_ana(NQN, "optimized")
+    wait_until(lambda: not silent(), 30, "beacons again", interval_s=0.02)
 
 
 def test_an_instance_that_the_map_calls_over_is_killed_and_another_proposed(

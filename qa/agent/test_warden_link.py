@@ -3,10 +3,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from typing import Any, List
 
 from gw_agent.pulse import Pulse
-from gw_agent.warden_link import MAPS_REMEMBERED, Lines, SeatsReceiver, SeatsSender, Status
+from gw_agent.warden_client import WardenClient
+from gw_agent.warden_link import MAPS_REMEMBERED, Lines, SeatsReceiver, SeatsSender, Status, encode
 from nvmeof_ha_core.model import Gateway, Instance, Map, Version
 from nvmeof_ha_core.wire import encode_map
 
@@ -70,3 +72,22 @@ def test_who_was_busy_misses_no_beat() -> None:
         pulse.beat()
         assert await asyncio.wait_for(asyncio.gather(*waiting), 5) == [True, True]
     asyncio.run(body())
+
+
+def test_a_warden_that_says_nothing_is_silent_until_it_says_anything() -> None:
+    async def body() -> None:
+        ours, theirs = socket.socketpair()
+        client = WardenClient(Pulse())
+        running = asyncio.ensure_future(client.run(theirs))
+        try:
+            assert not client.silent
+            client.heard_s -= client.timing.suspect_s
+            assert client.silent
+            await asyncio.get_running_loop().run_in_executor(None, ours.sendall, encode("alive"))
+            while client.silent:
+                await asyncio.sleep(0)
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
+            ours.close()
+    asyncio.run(asyncio.wait_for(body(), 10))
