@@ -11,7 +11,7 @@ from nvmeof_ha.core.actions import Commit, Fence, StoreGateway
 from nvmeof_ha.core.events import Confirmation, Fenced, FenceFailed, GatewayStored, Outcome, Tick
 from nvmeof_ha.core.model import Availability, Departed, Gateway, Instance, Map, Phase, Version
 
-from .driven import GW1, GW2, STORED, TIMING, W, Driven, address, ana_group, serving, stored_map
+from .driven import GW1, GW2, STORED, TIMING, W, Driven, address, ana_group, serving, stored_map, subsystems
 
 U, P, A, D, F = Phase.UNSERVED, Phase.PROMOTING, Phase.ACTIVE, Phase.DRAINING, Phase.FENCING
 SILENT = frozenset({"gw1"})
@@ -194,9 +194,25 @@ def test_a_group_does_not_return_to_an_owner_that_reaches_less_than_its_holder()
 
 
 def test_a_group_moves_at_once_to_a_gateway_that_reaches_more_of_it():
-    mgr = Driven(found(A, GW1, gw1=serving(GW1, subsystems=())))
+    mgr = Driven(found(A, GW1, gw1=serving(GW1, subsystems=subsystems(1, 2, listeners=()))))
     mgr.do(Tick())
     assert (mgr.phase(), mgr.group().target) == (D, "gw2")
+
+
+def test_a_holder_that_has_not_reported_a_new_subsystem_is_given_time_for_it():
+    mgr = Driven(found(A, GW1, gw1=serving(GW1, subsystems=())))
+    mgr.wait(TIMING.promote_s - 0.2, subsystems=None)
+    assert (mgr.phase(), mgr.group().server) == (A, GW1)
+    mgr.wait(0.4, subsystems=None)
+    assert mgr.group().server != GW1 or mgr.phase() is D
+
+
+def test_a_holder_that_reports_it_in_time_is_given_as_long_the_next_time():
+    mgr = Driven(found(A, GW1, gw1=serving(GW1, subsystems=())))
+    for said in (subsystems(1, 2), (), subsystems(1, 2)):
+        mgr.wait(TIMING.promote_s - 1.0, subsystems=None)
+        assert (mgr.phase(), mgr.group().server) == (A, GW1)
+        mgr.beacon(GW1, subsystems=said)
 
 
 def test_a_leaving_gateway_drains_even_when_nobody_takes_over():

@@ -387,11 +387,25 @@ def _promoting_rule(state: State, group: AnaGroup, now: float) -> State:
 
 
 def _active_rule(state: State, group: AnaGroup, now: float) -> State:
+    state = _note_uninformed(state, group, now)
     bar = state.soft.drain_backoff.get(group.id)
     if bar is not None and now < bar.until:
         return state
     target = _planned_move(state, group, now)
     return state if target is None else change(state, group, phase=Phase.DRAINING, target=target)
+
+
+def _note_uninformed(state: State, group: AnaGroup, now: float) -> State:
+    """A holder that did not report a new subsystem yet has ``promote_s`` for it: it will in a moment."""
+    assert group.holder is not None
+    holder = state.map.current(group.holder)
+    assert holder is not None
+    known = state.soft.uninformed_since
+    if not placement.uninformed(state.map, group, holder):
+        return state.with_soft(uninformed_since=drop(known, group.id))
+    if group.id in known and known[group.id][0] == group.holder:
+        return state
+    return state.with_soft(uninformed_since=put(known, group.id, (group.holder, now)))
 
 
 def _planned_move(state: State, group: AnaGroup, now: float) -> Optional[str]:
@@ -412,7 +426,9 @@ def _planned_move(state: State, group: AnaGroup, now: float) -> Optional[str]:
     if candidate is None:
         return None
     if placement.better(state.map, group, candidate, holder):
-        return candidate.id
+        since = state.soft.uninformed_since.get(group.id)
+        learning = since is not None and now < since[1] + state.map.timing.promote_s
+        return None if learning else candidate.id
     worse = placement.better(state.map, group, holder, candidate)
     if candidate.id == group.owner and now >= _failback_due_s(state, candidate.id, now) and not worse:
         return candidate.id

@@ -67,6 +67,13 @@ def better(gateway_map: Map, group: AnaGroup, candidate: Gateway, holder: Gatewa
     return covered(gateway_map, candidate, group.id)[1] > covered(gateway_map, holder, group.id)[1]
 
 
+def uninformed(gateway_map: Map, group: AnaGroup, holder: Gateway) -> bool:
+    """Others report a subsystem with namespaces of the ANA group that the holder does not report at all: they learn of
+    a change of the configuration one after the other."""
+    known = {s.nqn for s in holder.subsystems}
+    return any(s.nqn not in known and s.namespaces_in(group.id) for g in gateway_map.gateways for s in g.subsystems)
+
+
 def failback_due_s(delay_s: float, well_since_s: float, flaps_s: Iterable[float], now: float, doubling: bool) -> float:
     """When an owner that has been well since ``well_since_s`` may have its ANA group back.
 

@@ -48,7 +48,8 @@ class Soft:
     """Keyed by gateway id where not said otherwise; all times are the mgr's monotonic seconds.
 
     ``stored``: the records that the mon KV store confirmed; ``storing``: those last asked for.  ``declined``: keyed by
-    (ANA group id, gateway id).  ``waiting``: (version, request id) of commands whose reply waits for a commit.
+    (ANA group id, gateway id).  ``uninformed_since``: ANA group id -> its holder, and since when that one has not
+    reported a subsystem that others report.  ``waiting``: (version, request id) of commands whose reply waits for a commit.
     ``hearing_since``: since when beacons could be heard without a gap.  ``refused``: gateway id or instance -> why.
     """
 
@@ -65,6 +66,7 @@ class Soft:
     phase_acked: Mapping[int, Acked] = field(default_factory=dict)
     timing_acked: Optional[Tuple[Timing, float]] = None
     drain_backoff: Mapping[int, Backoff] = field(default_factory=dict)
+    uninformed_since: Mapping[int, Tuple[Instance, float]] = field(default_factory=dict)
     declined: Mapping[Tuple[int, str], Backoff] = field(default_factory=dict)
     stored: Mapping[str, Gateway] = field(default_factory=dict)
     storing: Mapping[str, Gateway] = field(default_factory=dict)
