@@ -19,8 +19,8 @@ Commands (``gwN`` is a gateway; times are simulated seconds):
     lose seats                 the objects that hold the map are gone
     kill mgr | stop mgr | continue mgr | new mgr     the active mgr; ``new mgr`` makes the next one
     remove listener gwN | add listener gwN       of all subsystems, as that gateway reports it
-    namespaces N [in M]        how many namespaces the ANA groups have (or ANA group M has), as all gateways report
-    forget namespaces gwN      that gateway reports none, nor any subsystem
+    namespaces N               in each ANA group, as all gateways report
+    namespaces N in M | namespaces N at gwN      the same for ANA group M, or as that gateway reports
     elect SECONDS              the mons have no quorum for that long
     run SECONDS                let time pass; what changes is printed with its time
     show                       gateways and ANA groups as the stored map has them, and who was refused
@@ -32,7 +32,9 @@ Timers are the defaults, but for ``failback_delay_s``, which is 2 s.  Writes in 
 from __future__ import annotations
 
 import re
-from typing import Callable, Dict, List, Optional, Tuple
+from itertools import count
+from random import Random
+from typing import Callable, Dict, List, Optional, Sequence, Tuple, TypeVar
 
 from nvmeof_ha.core.events import CreateGateway, DeleteGateway
 from nvmeof_ha.core.model import Map, Version
@@ -40,8 +42,34 @@ from sim.group import Group
 from sim.host import Host
 from testbed.map_changes import changes
 
-SEED = 1
+T = TypeVar("T")
+
 SETTLE_S = 30.0
+
+
+class Even(Random):
+    """No chance at all: everything takes as long as it takes on average.  So what a scenario shows changes only when
+    what happens changes, and not whenever something more is drawn."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self._numbers = count(1)
+
+    def random(self) -> float:
+        return 0.5
+
+    def uniform(self, a: float, b: float) -> float:
+        return (a + b) / 2
+
+    def randint(self, a: int, b: int) -> int:
+        return a
+
+    def choice(self, seq: Sequence[T]) -> T:
+        return seq[0]
+
+    def getrandbits(self, k: int) -> int:
+        """For tokens and clocks, which must differ."""
+        return next(self._numbers)
 
 
 class ScenarioError(ValueError):
@@ -57,7 +85,7 @@ class Narrated(Group):
         self.lines: List[str] = []
         self._last: Optional[Map] = None
         self._began = 0.0
-        super().__init__(SEED, gateways, create=create)
+        super().__init__(Even(), gateways, create=create)
 
     def begin(self) -> None:
         self.lines, self._began = [], self.world.now
@@ -97,7 +125,7 @@ class Scenario:
             "continue": self._continue, "cut": self._cut, "mend": self._mend, "stall": self._stall, "heal": self._heal,
             "new": self._new, "remove": self._listener, "add": self._listener, "namespaces": self._namespaces,
             "hang": self._hang, "unhang": self._hang, "bar": self._bar, "admit": self._bar, "refuse": self._refuse, "accept": self._refuse, "lose": self._lose,
-            "forget": self._forget, "elect": self._elect, "run": self._run, "show": self._show, "stalls": self._stalls}
+            "elect": self._elect, "run": self._run, "show": self._show, "stalls": self._stalls}
 
     def step(self, commands: List[str]) -> List[str]:
         """Run the commands of one step; returns what is seen."""
@@ -156,13 +184,10 @@ class Scenario:
     def _terminate(self, _: str, name: str) -> None:
         self._host(name).leaving = True
 
-    def _namespaces(self, _: str, count: str, _in: str = "", ana_group_id: str = "") -> None:
-        for host in self.group.hosts:
-            for number in [int(ana_group_id)] if ana_group_id else list(host.namespaces):
-                host.namespaces[number] = int(count)
-
-    def _forget(self, _: str, _what: str, name: str) -> None:
-        self._host(name).namespaces.clear()
+    def _namespaces(self, _: str, number: str, where: str = "", place: str = "") -> None:
+        for host in [self._host(place)] if where == "at" else self.group.hosts:
+            for ana_group_id in [int(place)] if where == "in" else list(host.namespaces):
+                host.namespaces[ana_group_id] = int(number)
 
     def _listener(self, verb: str, _what: str, name: str) -> None:
         self._host(name).listening = verb == "add"

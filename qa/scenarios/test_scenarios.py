@@ -13,6 +13,10 @@ def test_scenario(path):
     assert not difference(path)
 
 
+def test_each_weak_point_of_the_existing_monitor_has_its_scenario():
+    assert {int(path.stem[5:7]) for path in files() if path.stem.startswith("weak-")} == set(range(13))
+
+
 @pytest.mark.parametrize("text", ["gateways 2\nshow\n", "fly gw1\n----\n", "show\n----\n", "gateways\n----\n"])
 def test_a_line_that_is_no_command_is_refused_by_name(text):
     with pytest.raises(ScenarioError):

@@ -6,7 +6,8 @@ both stopped; counted apart), a write that lands on a newer one, an acknowledged
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Tuple
+from random import Random
+from typing import AbstractSet, Dict, List, Optional, Set, Tuple
 
 from nvmeof_ha.core import gateway, register
 from nvmeof_ha.core.events import Beacon, CreateGateway
@@ -34,10 +35,13 @@ class Writer:
         self.group, self.id = group, ana_group_id
         self.stamp, self.acknowledged, self.attempt = 1, 0, 0
         self.acknowledged_at_s, self.longest_stall_s = group.world.now, 0.0
+        self._silent: Set[Target] = set()
+        """Paths whose keep-alive ran out: not taken again before the target answers."""
         group.world.later(0.0, self._issue)
 
     def _issue(self) -> None:
-        target = self.group.optimized(self.id)
+        self._silent = {t for t in self._silent if t.process.stopped}
+        target = self.group.optimized(self.id, self._silent)
         if target is None:
             self.group.world.later(RETRY_PATH_S, self._issue)
             return
@@ -79,6 +83,7 @@ class Writer:
             if attempt != self.attempt:
                 return
             if not target.process.alive or self.group.world.now >= deadline_s:
+                self._silent.add(target)
                 self.attempt += 1
                 self._issue()
             else:
@@ -90,10 +95,10 @@ class Group:
     slow_share = 0.03
     """Of all writes: queued in the target for up to a second, or on their way to the OSD for up to four."""
 
-    def __init__(self, seed: int, gateways: int = 3, timing: Timing = Timing(failback_delay_s=2.0),
+    def __init__(self, chance: Random, gateways: int = 3, timing: Timing = Timing(failback_delay_s=2.0),
                  create: bool = True) -> None:
         """``create``: the operator creates all gateways and starts them as soon as a mgr answers."""
-        self.world = World(seed)
+        self.world = World(chance)
         self.network = Network(self.world)
         self.seats = [Seat(self.world) for _ in range(register.SEATS)]
         self.mons = Mons(self.world)
@@ -162,9 +167,10 @@ class Group:
         if state == gateway.OPTIMIZED:
             self.check_alone(ana_group_id)
 
-    def optimized(self, ana_group_id: int) -> Optional[Target]:
+    def optimized(self, ana_group_id: int, silent: AbstractSet[Target] = frozenset()) -> Optional[Target]:
         """The path that an initiator takes; one that froze still looks optimized."""
-        found = [t for _, t in self.targets if t.process.alive and t.states.get(ana_group_id) == gateway.OPTIMIZED]
+        found = [t for _, t in self.targets if t.process.alive and t.states.get(ana_group_id) == gateway.OPTIMIZED
+                 and t not in silent]
         return self.world.random.choice(found) if found else None
 
     # -- what must never be seen ------------------------------------------------------------------------------------

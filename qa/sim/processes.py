@@ -15,11 +15,11 @@ Body = Generator[float, None, None]
 
 
 class World:
-    """The event loop: ``now`` is true time in seconds, ``random`` the seed's only source of chance."""
+    """The event loop: ``now`` is true time in seconds, ``random`` the only source of chance."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, chance: random.Random) -> None:
         self.now = 0.0
-        self.random = random.Random(seed)
+        self.random = chance
         self._queue: List[Tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self.timeline: List[Tuple[float, str]] = []
@@ -41,7 +41,7 @@ class Clock:
     """A host's monotonic clock: its own offset, and a rate that is wrong by up to the allowed error."""
 
     def __init__(self, world: World, rate: float) -> None:
-        self._world, self._rate, self._offset = world, rate, world.random.uniform(0, 1000)
+        self._world, self._rate, self._offset = world, rate, float(world.random.getrandbits(10))
 
     def now(self) -> float:
         return self._offset + self._world.now * self._rate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from random import Random
 from typing import NamedTuple
 
 from . import faults
@@ -23,7 +24,7 @@ class Result(NamedTuple):
 
 def run(seed: int, gateways: int = 0) -> Result:
     """Simulate one seed; ``problem`` is empty if nothing went wrong."""
-    group = Group(seed, gateways or 2 + seed % 2)
+    group = Group(Random(seed), gateways or 2 + seed % 2)
     problem = ""
     try:
         faults.inject(group)
