@@ -119,7 +119,7 @@ class Canonical:
         lease_s = max(0.0, host.lease_until_s - now) if host.running else 0.0
         return (host.up, host.instance is None, host.running, self._view(host.view, shape), host.optimized,
                 lease_s, tuple(g for g, _ in host.drained), tuple(g for g, _ in host.declined), len(host.reaped),
-                host.leaving, host.attach, host.muted, _beacon(host.slot, shape),
+                host.leaving, host.attach, host.muted, host.narrow, _beacon(host.slot, shape),
                 _beacon(host.delayed, shape))
 
 

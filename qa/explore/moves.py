@@ -40,14 +40,15 @@ def exceptions(world: World, idle: bool) -> Iterator[Move]:
     """What costs some of the budget: work done in part or late, faults, commands; and time that passes, which costs
     nothing while there is no work."""
     yield from _time_moves(world if idle else spend(world, "late")) if idle or world.budget.late else ()
+    if _half_written(world):
+        yield from _seat_moves(world)   # to begin in part has been paid for
+    elif world.budget.late:
+        yield from _seat_moves(spend(world, "late"))
     if world.budget.late:
         late = spend(world, "late")
-        yield from _seat_moves(late)
         for host in world.hosts:
             if host.up:
                 yield from _host_moves(late, host)
-    elif _half_written(world):
-        yield from _seat_moves(world)
     yield from _mgr_moves(world)
     yield from _fault_moves(world)
 
@@ -68,13 +69,18 @@ def store(world: World) -> World:
 
 def turn(world: World, name: str) -> World:
     """A host that is not late: reads all seats, acts until nothing is left to do, and its last beacon arrives."""
-    world = read(world, _host(world, name), tuple(range(register.SEATS)))
+    answering = _hindmost(world) if _host(world, name).narrow else tuple(range(register.SEATS))
+    world = read(world, _host(world, name), answering)
     for _ in range(STEPS):
         before = _host(world, name)
         world = act(world, before)
         if _host(world, name) == before:
             return world if before.muted else deliver(world, before)
     raise Violation(f"{name} is still at work after {STEPS} steps")
+
+
+def _hindmost(world: World) -> Tuple[int, ...]:
+    return (min(range(register.SEATS), key=lambda i: (world.seats[i].claim, _version(world.seats[i].map))),)
 
 
 def _host(world: World, name: str) -> Host:
@@ -153,7 +159,7 @@ def replace_mgr(world: World, claimed: Tuple[int, ...]) -> World:
 # ---- gateway hosts ------------------------------------------------------------------------------------------------
 
 def _host_moves(world: World, host: Host) -> Iterator[Move]:
-    for seats in _different(world, (1, 2, 3)):
+    for seats in _different(world, (1, 2, 3)) if not host.narrow else ():
         yield (f"{host.name} reads {', '.join(_names(world, seats))}",
                lambda seats=seats: read(world, host, seats))
     yield f"the agent of {host.name} takes its next step and makes a beacon", lambda: act(world, host)
@@ -204,7 +210,7 @@ def _reaped(host: Host) -> Host:
     """The target is dead and its warden knows it."""
     assert host.instance is not None
     return Host(host.name, view=host.view, reaped=host.reaped + (host.instance,), leaving=host.leaving, begun=host.begun,
-                muted=host.muted)
+                muted=host.muted, narrow=host.narrow)
 
 
 def act(world: World, host: Host) -> World:
@@ -313,10 +319,13 @@ def _fault_moves(world: World) -> Iterator[Move]:
             yield f"the host of {host.name} loses power for good", lambda host=host: spend(
                 world.with_host(Host(host.name, up=False)), "host_losses")
         if host.muted:
-            yield f"beacons of {host.name} arrive again", lambda host=host: world.with_host(replace(host, muted=False))
+            yield f"{host.name} is connected again", lambda host=host: world.with_host(
+                replace(host, muted=False, narrow=False))
         elif budget.cuts:
             yield f"beacons of {host.name} arrive no more", lambda host=host: spend(
                 world.with_host(replace(host, muted=True)), "cuts")
+            yield f"{host.name} is cut off but for the seat that is furthest behind", lambda host=host: spend(
+                world.with_host(replace(host, muted=True, narrow=True)), "cuts")
         if budget.agent_restarts and host.running:
             yield f"the agent of {host.name} restarts", lambda host=host: spend(
                 restart_agent(world, host), "agent_restarts")

@@ -13,6 +13,9 @@ from .search import Found, Search, steady
 from .world import Budget, start
 
 
+CUT_OFF = 7_000
+
+
 @dataclass(frozen=True)
 class Scope:
     name: str
@@ -34,12 +37,13 @@ SCOPES: Tuple[Scope, ...] = (
     Scope("a target dies, anybody is late", 2, 1, Budget(crashes=1, late=1), 5000),
     Scope("a target dies and the mgr is replaced", 2, 1, Budget(crashes=1, mgr_replacements=1), 3200),
     Scope("a host is lost", 2, 2, Budget(host_losses=1), 800),
-    Scope("beacons arrive no more, anybody is late twice", 2, 1, Budget(cuts=1, late=2), 8000, most_states=8_000),
-    Scope("beacons arrive no more and the mgr is replaced", 2, 1, Budget(cuts=1, mgr_replacements=1, late=1), 8000,
-          most_states=8_000),
-    Scope("a planned stop, anybody is late twice", 2, 1, Budget(leaves=1, late=2), 8000, most_states=8_000),
-    Scope("a planned stop and the mgr is replaced", 2, 1, Budget(leaves=1, mgr_replacements=1, late=1), 8000,
-          most_states=8_000),
+    Scope("a gateway is cut off, anybody is late", 2, 1, Budget(cuts=1, late=1), CUT_OFF, most_states=CUT_OFF),
+    Scope("a gateway is cut off, anybody is late twice", 2, 1, Budget(cuts=1, late=2), CUT_OFF, most_states=CUT_OFF),
+    Scope("a gateway is cut off and the mgr is replaced", 2, 1, Budget(cuts=1, mgr_replacements=1, late=1), CUT_OFF,
+          most_states=CUT_OFF),
+    Scope("a planned stop, anybody is late twice", 2, 1, Budget(leaves=1, late=2), CUT_OFF, most_states=CUT_OFF),
+    Scope("a planned stop and the mgr is replaced", 2, 1, Budget(leaves=1, mgr_replacements=1, late=1), CUT_OFF,
+          most_states=CUT_OFF),
     Scope("a promotion is declined, an agent restarts", 2, 1, Budget(crashes=1, declines=1, agent_restarts=1), 1400),
     Scope("a fence fails", 2, 2, Budget(crashes=1, fence_failures=1), 500),
     Scope("a gateway is deleted and another one dies", 2, 2, Budget(deletions=1, crashes=1), 8000),

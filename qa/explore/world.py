@@ -53,7 +53,8 @@ class Host:
     ``instance``: proposed, or running (``running``).  ``optimized``: ANA groups, as the target has them.  ``slot``: the
     beacon last made; it is sent until the agent makes the next one.  ``attach``: the agent is new at a running target.
     ``begun``: how many instances it began; makes their tokens.  ``delayed``: an earlier beacon that may still arrive, as
-    long as no later one did.  ``muted``: no beacon arrives.
+    long as no later one did.  ``muted``: no beacon arrives.  ``narrow``: besides, only the
+    seat that is furthest behind answers it.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Host:
     slot: Optional[Beacon] = None
     delayed: Optional[Beacon] = None
     muted: bool = False
+    narrow: bool = False
 
     @property
     def address(self) -> str:
