@@ -170,7 +170,10 @@ class Agent:
     def ready(self) -> Optional[str]:
         if self._warden.view.permits is None:
             return "the gateway map was not read yet"
-        if self._warden.view.permits.gateway(self._settings.gateway.name) is None:
+        record = self._warden.view.permits.gateway(self._settings.gateway.name)
+        if record is not None and record.instance not in (None, self._warden.status.instance):
+            return f"its gateway id is in use by instance {record.instance}; another machine may run with the same id"
+        if record is None:
             return (f"the gateway map does not name it; create it with: ceph nvmeof-ha create "
                     f"{self._settings.gateway.name} {self._settings.ceph.pool} {self._settings.gateway.group}")
         if self._run is None or self._run.state is not TargetState.SERVING:
@@ -206,7 +209,8 @@ async def _open_store(settings: Settings, client: "rados.Rados") -> ConfigStore:
         except StoreError as error:
             if str(error) != said:
                 said = str(error)
-                log.warning("the stored configuration cannot be opened: %s (trying again every %g s)", error, RECONNECT_S)
+                log.warning("the stored configuration cannot be opened: %s (trying again every %g s)", error,
+                            RECONNECT_S)
             await asyncio.sleep(RECONNECT_S)
 
 

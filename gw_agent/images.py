@@ -45,7 +45,8 @@ class Images:
             raise Refused(errno.ETIMEDOUT, f"RBD did not answer about image {pool}/{image} within "
                           f"{CALL_TIMEOUT_S:.0f} s; look at `ceph health`") from None
         except rados.ObjectNotFound:
-            raise Refused(errno.ENODEV, f"there is no pool '{pool}'") from None
+            raise Refused(errno.ENODEV, f"there is no pool '{pool}'; `ceph osd pool ls` shows those that there "
+                          "are") from None
         except (rados.Error, rbd.Error) as error:
             raise Refused(getattr(error, "errno", None) or errno.EIO, f"RBD cannot use image {pool}/{image}: {error}; "
                           "may this gateway's user use the pool?") from None

@@ -117,13 +117,14 @@ class SeatReader:
 
     def _take_index(self, code: int, found: Dict[str, bytes]) -> None:
         if abs(code) in (errno.EPERM, errno.EACCES):
-            self._lose_seats(f"{self._index} may not be read ({_reason(code)}): this gateway's user lacks caps; it needs "
-                             f"mon '{CAPS['mon']}' osd '{CAPS['osd'].format(pool=self._ioctx.name)}' (see `ceph auth ls`)")
+            needed = f"mon '{CAPS['mon']}' osd '{CAPS['osd'].format(pool=self._ioctx.name)}'"
+            self._lose_seats(f"{self._index} may not be read ({_reason(code)}): this gateway's user lacks caps; it "
+                             f"needs {needed} (see `ceph auth ls`)")
             return
         if code:
             self._lose_seats(f"{self._index} cannot be read ({_reason(code)}): this gateway group has no gateway map "
-                             "here yet, or the option group, pool or control_pool is not the group's, or the object was lost "
-                             "(the module writes it anew when it begins: `ceph mgr fail`)")
+                             "here yet, or the option group, pool or control_pool is not the group's, or the object "
+                             "was lost (the module writes it anew when it begins: `ceph mgr fail`)")
             return
         layout = found.get("format", b"").decode(errors="replace")
         if layout != INDEX_FORMAT:

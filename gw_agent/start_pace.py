@@ -1,7 +1,7 @@
 """When a target may be started again.  Pure.
 
 A target that worked and died is started again at once: every moment counts. One that keeps ending soon after its start
-(a wrong argument, no memory) is started ever more seldom, because each start is an instance of its own in the gateway map.
+(a wrong argument, no memory) is started ever more seldom, because each start is an instance of its own in the map.
 """
 from __future__ import annotations
 

@@ -142,13 +142,13 @@ class TargetGuard:
         assert self.ward is not None
         silent_s = now_s - self.ward.started_s
         if silent_s >= START_LIMIT_S:
-            self.kill(f"it has not answered JSON-RPC at {self._settings.rpc_socket} within {START_LIMIT_S:g} s of its start; "
-                      "is the option tgt_path in section [spdk] an SPDK target?", now_s)
+            self.kill(f"it has not answered JSON-RPC at {self._settings.rpc_socket} within {START_LIMIT_S:g} s of its "
+                      "start; is the option tgt_path in section [spdk] an SPDK target?", now_s)
             return
         if silent_s >= SLOW_START_S and not self._said_slow:
             self._said_slow = True
-            log.warning("target %s does not answer JSON-RPC at %s yet; it is waited for until %g s after its start", self.pid,
-                        self._settings.rpc_socket, START_LIMIT_S)
+            log.warning("target %s does not answer JSON-RPC at %s yet; it is waited for until %g s after its start",
+                        self.pid, self._settings.rpc_socket, START_LIMIT_S)
         self.ward = self.ward.target_answered(now_s)
 
     def _obey(self, now_s: float) -> None:

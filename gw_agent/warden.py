@@ -188,8 +188,8 @@ class Warden:
         except (OSError, RunDirectoryError) as error:
             if str(error) != self._start_error:
                 self._start_error = str(error)
-                log.error("the target %s cannot be started: %s; correct the option tgt_path in section [spdk] or what is "
-                          "named here (trying again every %g s)", self._settings.spdk.tgt_path, error, START_RETRY_S)
+                log.error("the target %s cannot be started: %s; correct the option tgt_path in section [spdk] or what "
+                          "is named here (trying again every %g s)", self._settings.spdk.tgt_path, error, START_RETRY_S)
             self._pace.not_started(now_s, START_RETRY_S)
             return
         self._pace.started(now_s)

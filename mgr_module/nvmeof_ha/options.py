@@ -1,7 +1,7 @@
 """Module options: their declarations, and what they say together.
 
-A module cannot refuse ``ceph config set``.  So what breaks a rule is not taken: ``read`` says why, and what was in force
-stays, also over a change of the mgr, because the timers in force are in the map.
+A module cannot refuse ``ceph config set``.  So what breaks a rule is not taken: ``read`` says why, and what was in
+force stays, also over a change of the mgr, because the timers in force are in the map.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ def read(value_of: Callable[[str], Any], before: Options) -> Tuple[Options, str]
     if isinstance(asked_s, (int, float)) and asked_s >= SHORTEST_BLOCKLIST_S:
         expire_s = float(asked_s)
     else:
-        problems.append(f"blocklist_expire_s = {asked_s!r}: must be at least {SHORTEST_BLOCKLIST_S:g} s, because a gateway "
-                        f"that was paused for longer could write again; until it is corrected {expire_s:g} s is in force")
+        problems.append(f"blocklist_expire_s = {asked_s!r}: must be at least {SHORTEST_BLOCKLIST_S:g} s, because a "
+                        "gateway that was paused for longer could write again; until it is corrected "
+                        f"{expire_s:g} s is in force")
     found = Options(timing, bool(value_of("failback_doubling")), expire_s, str(value_of("control_pool") or ""))
     return found, "; ".join(problems)

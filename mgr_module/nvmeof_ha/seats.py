@@ -208,8 +208,8 @@ class Seats:
         self._tally = self._tally.lost(seat.number)
         if same_claim:
             seat.damaged, seat.mended_at = True, time.monotonic()
-            seat.mended = (f"seat object {seat.name} was written by somebody else ({_not_a_map(data)}) and gets its map "
-                           "back; find out who may write to this RADOS namespace (README, Caps)")
+            seat.mended = (f"seat object {seat.name} was written by somebody else ({_not_a_map(data)}) and gets its "
+                           "map back; find out who may write to this RADOS namespace (README, Caps)")
         self._offer_all()
 
     # -- commits --------------------------------------------------------------------------------------------------

@@ -82,6 +82,19 @@ class SeatReader:
         return wait_until(look, timeout_s, what, interval_s=0.05, not_yet=(rados.ObjectNotFound,))
 
 
+def notify(seats: SeatReader, payload: str, seat: int = 0) -> Optional[bytes]:
+    """The first answer to a notify on a seat object, None when nobody answered."""
+    answered = threading.Event()
+    answers: List[bytes] = []
+
+    def done(_completion: object, _code: int, acks: Optional[list], _timeouts: Optional[list]) -> None:
+        answers.extend(payload for _, _, payload in acks or [] if payload)
+        answered.set()
+    seats.ioctx.aio_notify(seats.names[seat], done, payload, 2000)
+    answered.wait(5)
+    return answers[0] if answers else None
+
+
 class Peer:
     """One gateway; a context manager that ends its threads and clients."""
 
@@ -138,16 +151,7 @@ class Peer:
             self.silent = self._stopped = False
 
     def notify(self, payload: str, seat: int = 0) -> Optional[bytes]:
-        """The first answer to a notify on a seat object, None when nobody answered."""
-        answered = threading.Event()
-        answers: List[bytes] = []
-
-        def done(_completion: object, _code: int, acks: Optional[list], _timeouts: Optional[list]) -> None:
-            answers.extend(payload for _, _, payload in acks or [] if payload)
-            answered.set()
-        self._seats.ioctx.aio_notify(self._seats.names[seat], done, payload, 2000)
-        answered.wait(5)
-        return answers[0] if answers else None
+        return notify(self._seats, payload, seat)
 
     def _run(self) -> None:
         while not self._ended.is_set():

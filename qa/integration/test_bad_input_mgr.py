@@ -1,4 +1,4 @@
-"""What an operator or a crash does to the mgr: nothing that was acknowledged is lost, what cannot be used is not taken."""
+"""What an operator or a crash does to the mgr: nothing acknowledged is lost, and what cannot be used is not taken."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ def test_timers_that_break_a_rule_leave_those_in_force_also_when_another_mgr_beg
 
 def test_an_option_that_cannot_be_used_holds_no_other_one_back(mgr):
     with module_options(mgr, blocklist_expire_s='5', control_pool='no-such-pool'):
-        assert 'blocklist_expire_s = 5.0: must be at least 600 s' in wait_until(lambda: bad_option(mgr), 30, 'the warning')
+        said = wait_until(lambda: bad_option(mgr), 30, 'the warning')
+        assert 'blocklist_expire_s = 5.0: must be at least 600 s' in said
         with pytest.raises(CommandFailed, match='no-such-pool.*which the option mgr/nvmeof_ha/control_pool names'):
             nvme_gw(mgr, 'create', 'gw1', 'rbd', 'in-another-pool')
     wait_until(lambda: not bad_option(mgr), 30, 'the warning to end')

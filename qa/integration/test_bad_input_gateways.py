@@ -1,0 +1,178 @@
+"""What comes in from outside while two real gateways serve: it is named, and disturbs neither of them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+from mgr_peer import notify
+from nvmeof_ha.core import register, wire
+from nvmeof_ha.core.events import Beacon
+from nvmeof_ha.core.model import Instance, Version
+from served_pair import ServedPair
+from testbed.cluster import Cluster
+from testbed.daemon import Daemon
+from testbed.gateway import nvme_gw
+from testbed.nvmeof_setup import GatewayApi, SetupRefused
+from testbed.waiting import wait_until
+
+
+@pytest.fixture(scope='module')
+def pair(cluster: Cluster) -> Iterator[ServedPair]:
+    cluster.enable_module('nvmeof_ha')
+    with ServedPair(cluster, 'badinput', 20) as served:
+        yield served
+
+
+def health_detail(cluster: Cluster, code: str) -> str:
+    checks = cluster.ceph_json('health', 'detail')['checks']
+    return ' '.join(line['message'] for line in checks.get(code, {}).get('detail', []))
+
+
+@pytest.fixture
+def second(pair: ServedPair, tmp_path: Path) -> Iterator[Daemon]:
+    """The warden of a second machine that has the first gateway's settings but for address and run directory."""
+    one = pair.one
+    settings = tmp_path / 'gateway.ini'
+    settings.write_text(one.settings.read_text().replace(one.address, '127.0.0.29')
+                        .replace(f'port = {one.api_port}', 'port = 0')
+                        .replace(str(one.run_directory), str(tmp_path / 'run')))
+    log = tmp_path / 'gateway.log'
+    warden = Daemon('second', [sys.executable, '-m', 'gw_agent.warden', '--config', str(settings)], log, log)
+    try:
+        yield warden
+    finally:
+        warden.stop()
+
+
+def logged(daemon: Daemon, text: str, timeout_s: float = 40) -> None:
+    wait_until(lambda: text in daemon.log.read_text(errors='replace'), timeout_s, f'{daemon.log} to say {text!r}')
+
+
+def test_a_second_machine_waits_undisturbing_and_takes_over_when_the_first_is_stopped(pair, second):
+    first = pair.wait_well().gateway(pair.one.name).instance
+    with pair.undisturbed():
+        second.start()
+        logged(second, f'no target yet: gateway id {pair.one.name!r} is in use by instance {first}')
+        logged(second, 'give this one an id of its own (option name in section [gateway])')
+        logged(second, f'gateway id {pair.one.name!r} is in use by instance {first}')   # the mgr's own words
+    assert pair.seats.agreed().gateway(pair.one.name).instance == first
+    pair.one.stop()
+    successor = pair.seats.wait_for(lambda m: m.gateway(pair.one.name).instance and
+                                    m.gateway(pair.one.name).instance != first, 30, 'the second to be admitted')
+    logged(second, f'instance {successor.gateway(pair.one.name).instance} serves 1 subsystems')
+    second.stop()
+    pair.one.start()
+    pair.wait_well()
+
+
+def test_beacons_of_strangers_older_instances_and_earlier_moments_change_nothing(pair):
+    before = pair.wait_well()
+    own = before.gateway(pair.one.name).instance
+    older = Instance(own.gateway, own.number, 'ffffffff')
+    stray = [Beacon(own.gateway, own, sequence=0, leaving=True, subsystems=()),
+             Beacon(own.gateway, older, sequence=2 ** 60, leaving=True, reaped=(older,)),
+             Beacon(own.gateway, Instance(own.gateway, own.number + 7, 'e'), sequence=1, version=Version(10 ** 6, 1)),
+             Beacon('never-created', Instance('never-created', 1, 'a'), sequence=1)]
+    newer = json.dumps({**json.loads(wire.encode_beacon(stray[0])), 'format': 2})
+    texts = [wire.encode_beacon(beacon).decode() for beacon in stray] + [newer, '', 'garbage', '[]', 'x' * 200_000]
+
+    def refused(text: str) -> dict:
+        """What the mgr says once it has worked the text off: the answer itself was prepared before."""
+        notify(pair.seats, text)
+        return wire.decode_ack(notify(pair.seats, texts[0])).refused
+    with pair.undisturbed():
+        said = [refused(text) for text in texts]
+        agreed = pair.seats.agreed()
+    assert said[1][str(older)] == f'gateway id {own.gateway!r} is in use by instance {own}'
+    assert "gateway 'never-created' is not in rbd/badinput: create it first" == said[3]['never-created']
+    assert any('format 2, this release understands 1 only: upgrade the older side' in why for why in said[4].values())
+    assert agreed == before, 'nothing was stored'
+    assert 'not JSON' in wait_until(lambda: health_detail(pair.cluster, 'NVMEOF_HA_BAD_BEACON'), 10, 'the warning')
+
+
+@pytest.mark.parametrize('damaged', [1, 2, 3])
+@pytest.mark.parametrize('value, said', [(b'\x00garbage', 'not JSON'), (b'{"format": 2}', 'format 2, this release')])
+def test_seats_with_garbage_or_a_newer_map_get_theirs_back_while_the_gateways_serve(pair, damaged, value, said):
+    before = pair.wait_well()
+    wait_until(lambda: pair.seats.maps() == [before] * 3, 20, 'three equal seats')
+    names = pair.seats.names[:damaged]
+    with pair.undisturbed():
+        for name in names:
+            pair.seats.put(name, {register.MAP_KEY: value})
+        wait_until(lambda: None not in pair.seats.maps(), 10, 'the maps to be back')
+        lease_end = time.monotonic() + before.timing.lease_s
+        wait_until(lambda: time.monotonic() > lease_end, 10, 'a lease that nobody could have extended to end')
+    told = [f'{name} was written by somebody else (map: {said}' for name in names]
+    wait_until(lambda: all(text in health_detail(pair.cluster, 'NVMEOF_HA_CONTROL_OBJECTS') for text in told), 20,
+               f'health to say {told}')
+    assert pair.seats.maps() == [before] * 3, 'the same version: nothing else was decided'
+
+
+def test_a_lost_seat_comes_back_while_the_gateways_serve(pair):
+    before = pair.wait_well()
+    with pair.undisturbed():
+        pair.seats.ioctx.remove_object(pair.seats.names[0])
+        wait_until(lambda: pair.seats.maps() == [before] * 3, 20, 'three equal seats')
+
+
+def test_a_killed_agent_loses_no_change_that_its_gateway_acknowledged(pair):
+    pair.wait_well()
+    done, in_doubt = set(), set()
+    killed = 0
+    for number in range(24):
+        nqn = f'{pair.nqn}.{number}'
+        if number % 6 == 3:
+            killed += len(pair.one.kill('agent'))   # the next change finds it dead or starting
+        try:
+            with GatewayApi(pair.one) as api:
+                api.create_subsystem(nqn, f'S{number}')
+            done.add(nqn)
+        except SetupRefused:
+            in_doubt.add(nqn)
+            with GatewayApi(pair.one) as api:
+                api.wait_ready()
+    assert killed == 4 and len(done) >= 12
+    for gateway in pair.gateways:
+        with GatewayApi(gateway) as api:
+            api.wait_ready()
+        stored = set(subsystems(gateway))
+        assert done <= stored <= done | in_doubt | {pair.nqn}
+    pair.wait_well()
+
+
+def subsystems(gateway) -> list:
+    """As the gateway's command-line client lists them."""
+    listed = json.loads(cli(gateway, '--format', 'json', 'subsystem', 'list').stdout)
+    return [row['nqn'] for row in listed['subsystems']]
+
+
+def cli(gateway, *args: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, '-m', 'gw_agent.cli', '--server-address', gateway.address, '--server-port',
+                           str(gateway.api_port), *args], text=True, capture_output=True, timeout=90, check=False)
+
+
+def test_a_listener_on_a_port_in_use_and_one_that_exists_are_refused_and_not_stored(pair):
+    where = ('-n', pair.nqn, '-t', pair.one.name, '-a', pair.one.address, '-s')
+    before = cli(pair.one, 'listener', 'list', '-n', pair.nqn).stdout
+    for port, said in ((pair.one.api_port, 'is the port free?'), (pair.one.listener_port, 'already')):
+        refused = cli(pair.one, 'listener', 'add', *where, str(port))
+        assert refused.returncode == 1 and said in refused.stderr, refused
+    assert cli(pair.one, 'listener', 'list', '-n', pair.nqn).stdout == before
+
+
+def test_a_deleted_gateway_that_served_is_handed_over_and_can_be_created_again(pair):
+    nvme_gw(pair.cluster, 'delete', pair.two.name, 'rbd', pair.group)
+    pair.seats.wait_for(lambda m: m.ana_group(2) and m.ana_group(2).holder and
+                        m.ana_group(2).holder.gateway == pair.one.name, 30, 'the handover')
+    assert nvme_gw(pair.cluster, 'delete', pair.two.name, 'rbd', pair.group) == ''
+    nvme_gw(pair.cluster, 'create', pair.two.name, 'rbd', pair.group)
+    if not pair.two.warden.alive():
+        pair.two.start()
+    pair.wait_well()
