@@ -92,8 +92,10 @@ class Narrated(Group):
 
     def told(self, text: str) -> None:
         at = self.world.now - self._began
-        without_chance = re.sub(r"(#[0-9]+):[0-9a-f]{8}", r"\1", re.sub(r", which must have seen osd_epoch 0$", "", text))
-        self.lines.append(f"{at:5.1f}  {re.sub('osd_epoch [0-9]+', 'the fence', without_chance)}")
+        for what, shown in ((r"(#[0-9]+):[0-9a-f]{8}", r"\1"), (r", which must have seen osd_epoch 0$", ""),
+                            (r"osd_epoch [0-9]+", "the fence")):
+            text = re.sub(what, shown, text)
+        self.lines.append(f"{at:5.1f}  {text}")
 
     def wake(self, version: Version) -> None:
         super().wake(version)
@@ -124,7 +126,8 @@ class Scenario:
             "start": self._start, "terminate": self._terminate, "kill": self._kill, "stop": self._stop,
             "continue": self._continue, "cut": self._cut, "mend": self._mend, "stall": self._stall, "heal": self._heal,
             "new": self._new, "remove": self._listener, "add": self._listener, "namespaces": self._namespaces,
-            "hang": self._hang, "unhang": self._hang, "bar": self._bar, "admit": self._bar, "refuse": self._refuse, "accept": self._refuse, "lose": self._lose,
+            "hang": self._hang, "unhang": self._hang, "bar": self._bar, "admit": self._bar, "lose": self._lose,
+            "refuse": self._refuse, "accept": self._refuse,
             "elect": self._elect, "run": self._run, "show": self._show, "stalls": self._stalls}
 
     def step(self, commands: List[str]) -> List[str]:
@@ -280,7 +283,8 @@ class Scenario:
         lines = [f"{g.id} {g.availability.value}{' deleting' if g.deleting else ''}" for g in committed.gateways]
         for group in committed.ana_groups:
             at = f" at {group.server.gateway}" if group.server is not None else ""
-            optimized = [h.name for h, t in self.group.targets if t.states.get(group.id) == "optimized" and t.process.alive]
+            optimized = [h.name for h, t in self.group.targets
+                         if t.states.get(group.id) == "optimized" and t.process.alive]
             lines.append(f"ANA group {group.id} of {group.owner}: {group.phase.value}{at}, optimized: "
                          f"{', '.join(optimized) or 'nobody'}")
         assert self.group.mgr.state is not None

@@ -25,6 +25,8 @@ BARRIER_S = 2.0
 """A barrier that was not passed for this long is declined, well within ``promote_s``."""
 AGENT_SILENT_S = 6.0
 """An agent that tells its warden nothing for this long is replaced."""
+WARDEN_SILENT_S = 1.0
+"""The agent of a warden that tells it nothing for this long sends no beacons."""
 TELL_S = 1.0
 """From the end of a leaving gateway's target to its own: for the beacon that says so."""
 IDLE_S = 0.05
@@ -75,7 +77,7 @@ class Host:
         assert not self.warden.alive
         if self.target is not None:
             self.reaped += (self.target.instance,)
-        self.target, self.leaving = None, False
+        self.target, self.leaving, self._warden_heard_s = None, False, self.clock.now()
         self.view = self.agent_view = register.NOTHING_SEEN
         self.instance: Optional[Instance] = None
         self.ward: Optional[lease.Ward] = None
@@ -121,7 +123,7 @@ class Host:
             now = self.clock.now()
             if not self.agent.stopped or now - looked_s > 1.0:
                 heard_s = now  # what a warden did not hear while it was stopped itself proves nothing
-            looked_s = now
+            looked_s = self._warden_heard_s = now
             if now - heard_s > AGENT_SILENT_S:
                 self.agent.kill()
             if self.leaving and self._left(now):
@@ -274,7 +276,8 @@ class Host:
         self.known = replace(self.known, states=dict(target.states), addresses=target.addresses)
         if not self.attached:
             self.attached = True
-            self.known = replace(self.known, declined=gateway.declined_at_attach(self.agent_view, instance, target.states))
+            waiting = gateway.declined_at_attach(self.agent_view, instance, target.states)
+            self.known = replace(self.known, declined=waiting)
         plan = gateway.plan(self.agent_view, instance, self._lease_valid(), self.known)
         if plan.barrier is None:
             self._barrier_since_s = None
@@ -317,7 +320,8 @@ class Host:
                 self._ask_target(lambda group=group: self.group.set_state(self, target, group, gateway.OPTIMIZED))
 
     def beacon(self) -> None:
-        if not self.agent.alive or self.agent.stopped:
+        mute = self.clock.now() - self._warden_heard_s > WARDEN_SILENT_S
+        if mute or not self.agent.alive or self.agent.stopped:
             return
         self._sequence += 1
         listeners = (self.name,) if self.listening else ()

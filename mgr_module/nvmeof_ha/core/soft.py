@@ -49,7 +49,8 @@ class Soft:
 
     ``stored``: the records that the mon KV store confirmed; ``storing``: those last asked for.  ``declined``: keyed by
     (ANA group id, gateway id).  ``uninformed_since``: ANA group id -> its holder, and since when that one has not
-    reported a subsystem that others report.  ``waiting``: (version, request id) of commands whose reply waits for a commit.
+    reported a subsystem that others report.  ``waiting``: (version, request id) of commands whose reply waits for a
+    commit.
     ``hearing_since``: since when beacons could be heard without a gap.  ``refused``: gateway id or instance -> why.
     """
 
