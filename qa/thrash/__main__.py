@@ -27,6 +27,7 @@ from .round import Result, Round
 LAYOUT_GATEWAYS, INTERVAL_US = 3, 40_000
 LOG_LINES = 60
 REPETITIONS = 3
+STORIES = 'rounds.txt'   # of all rounds, beside the logs
 
 
 class Thrash:
@@ -71,10 +72,13 @@ class Thrash:
         self.say(f'    stall {result.stall_s} s, {"moved" if result.moved else "not moved"}, {settled}'
                  + (f', {result.excused_errors} errors and {result.excused_overlaps} overlaps of an unwatched target'
                     if excused else ''))
+        story = '\n'.join(f'    {seconds:8.2f}  {text}' for seconds, text in _brief(self._timeline.entries()))
+        with open(self._directory / STORIES, 'a', encoding='utf-8') as stories:
+            stories.write(f'round {result.number}: {"; ".join(result.faults)}; stall {result.stall_s} s\n{story}\n')
         if result.findings:
             for finding in result.findings:
                 print_line(f'    FINDING: {finding}')
-            print_line('\n'.join(f'    {seconds:8.2f}  {text}' for seconds, text in _brief(self._timeline.entries())))
+            print_line(story)
             print_line(self.stage.log_tails(LOG_LINES))
 
     @property
