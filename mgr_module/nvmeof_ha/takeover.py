@@ -200,7 +200,8 @@ class TakeOver:
             try:
                 found = map_in(omap)
             except wire.WireError as error:
-                problems.append(f"seat object {seat.name} holds what this mgr cannot use: {error}")
+                problems.append(f"seat object {seat.name} holds what this mgr cannot use ({error}); the map of a good "
+                                "seat can be copied there (README, What happens when)")
                 return
             if found is not None and (found.pool, found.group) != self._key:
                 problems.append(f"seat object {seat.name} holds the map of group {found.pool}/{found.group}")
