@@ -42,13 +42,8 @@ def test_numbers_become_floats_so_that_equal_timings_are_stored_alike():
     assert repr(Timing(drain_s=2).drain_s) == "2.0"
 
 
-def test_an_unknown_timer_is_refused_by_name():
-    with pytest.raises(TimingError, match="unknown timer 'lease'; known are beacon_s, drain_s"):
-        Timing.from_dict({"lease": 2})
-
-
 def test_a_mapping_round_trips():
-    assert Timing.from_dict(FAST.to_dict()) == FAST
+    assert Timing(**FAST.to_dict()) == FAST
 
 
 @given(st.floats(0.2, 20), st.floats(4, 50), st.floats(0.2, 20))

@@ -7,7 +7,7 @@ cannot be had.  The table in DESIGN section 7 is the source of the rules.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Dict, Mapping
+from typing import Dict
 
 CLOCK_RATE_ERROR = 0.01
 """Largest relative difference in the rate of two hosts' monotonic clocks (rho); NTP slews by 0.05 % at most."""
@@ -82,15 +82,6 @@ class Timing:
 
     def to_dict(self) -> Dict[str, float]:
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Timing":
-        """Build from a mapping of timer names to seconds; unknown names raise ``TimingError``."""
-        known = {field.name for field in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise TimingError(f"unknown timer {unknown[0]!r}; known are {', '.join(sorted(known))}")
-        return cls(**dict(values))
 
 
 FAST = Timing(beacon_s=0.2, suspect_s=0.6, lease_s=1.0, restrict_s=0.3)

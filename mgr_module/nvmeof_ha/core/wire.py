@@ -9,6 +9,7 @@ Golden files: ``proto/wire``.
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, Tuple, TypeVar, Union
 
 from .events import Beacon, Confirmation, Outcome, TargetState
@@ -189,8 +190,7 @@ def _departed(at: _At) -> Departed:
 
 
 def _timing(at: _At) -> Timing:
-    values = at._of(dict, "an object")
-    return _built(at, lambda: Timing.from_dict({name: at[name].number() for name in values}))
+    return _built(at, lambda: Timing(**{timer.name: at[timer.name].number() for timer in fields(Timing)}))
 
 
 def encode_map(gateway_map: Map) -> bytes:
