@@ -11,7 +11,8 @@ from nvmeof_ha.core.events import Committed, Deposed, TargetState, Tick
 from nvmeof_ha.core.machine import REFUSALS_KEPT
 from nvmeof_ha.core.model import Availability, Departed, Gateway, Instance, Map, Phase, Version
 
-from .driven import GW1, GW2, START_S, STORED, TIMING, W, Driven, address, ana_group, serving, stored_map, subsystems
+from .driven import (GW1, GW2, GW3, START_S, STORED, TIMING, W, Driven, address, ana_group, serving, stored_map,
+                     subsystems)
 
 NEXT = Instance("gw1", 2, "next")
 SUSPECT = Availability.SUSPECT
@@ -308,10 +309,18 @@ def test_a_group_does_not_wait_for_the_new_instance_of_the_owner_that_was_just_l
 
 
 def test_departed_instances_are_kept_while_they_must_be_fenced_and_the_last_of_each_gateway():
-    gone = (Departed(Instance("gw1", 0, "x"), frozenset({"x"}), 60), Departed(Instance("gw9", 4, "y"), frozenset({"y"})))
-    mgr = Driven(replace(both_serve(), departed=gone), answers=(Commit, StoreGateway))
+    fenced, left = Departed(Instance("gw1", 0, "x"), frozenset({"x"}), 60), Departed(Instance("gw9", 3, "y"))
+    unfenced = Departed(Instance("gw9", 4, "y"), frozenset({"y"}))
+    mgr = Driven(replace(both_serve(), departed=(fenced, left, unfenced)), answers=(Commit, StoreGateway))
     mgr.beacon(GW1, instance=None, reaped=(GW1,))
-    assert [d.instance for d in mgr.map.departed] == [GW1]
+    assert [d.instance for d in mgr.map.departed] == [GW1, unfenced.instance]
+
+
+def test_an_instance_that_died_with_nothing_to_serve_is_fenced_too_but_after_those_that_wrote():
+    idle, writer = (Departed(i, frozenset({address(i)})) for i in (GW1, GW2))
+    groups = (ana_group(1, Phase.ACTIVE, GW3), ana_group(2, Phase.FENCING, writers=frozenset({GW2})))
+    mgr = Driven(stored_map((serving(GW3),), groups, departed=(idle, writer)), answers=(Commit, StoreGateway))
+    assert [a.instance for a in mgr.asked if isinstance(a, Fence)] == [GW2, GW1]
 
 
 # ---- mgrs ---------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 
 from nvmeof_ha.core.actions import Commit, Fence, ForgetGateway, Reply, StoreGateway, Wake
 from nvmeof_ha.core.events import CreateGateway, DeleteGateway, GatewayStored, SetTiming, Tick
-from nvmeof_ha.core.model import Availability, Departed, Gateway, Instance, Map, Phase
+from nvmeof_ha.core.model import Availability, Gateway, Instance, Map, Phase
 from nvmeof_ha.core.timing import FAST
 
 from .driven import GW1, GW2, GW3, TIMING, W, Driven, address, ana_group, serving, stored_map, subsystems
@@ -123,7 +123,9 @@ def test_a_deleted_gateway_goes_with_its_ana_group_once_nothing_is_in_it():
     mgr.do(DeleteGateway(1, "gw1"))
     mgr.wait(5, subsystems=subsystems(2), digest="e")
     assert [g.id for g in mgr.map.gateways] == ["gw2"] and [g.id for g in mgr.map.ana_groups] == [2]
-    assert mgr.map.departure(GW1) == Departed(GW1, frozenset({address(GW1)}))
+    gone = mgr.map.departure(GW1)
+    assert gone is not None and gone.addresses == frozenset({address(GW1)})
+    assert mgr.last(Fence) == Fence(GW1, gone.addresses), "its target may still run"
     assert mgr.last(ForgetGateway) == ForgetGateway("gw1")
     assert mgr.map.is_over(GW1)
 

@@ -34,12 +34,16 @@ def emit(state: State, now: float) -> Tuple[State, Tuple[Action, ...]]:
 
 
 def _fences(state: State, committed: Map, now: float, actions: List[Action]) -> State:
-    """Only what the stored map shows as FENCING, each departed writer once at a time, with all its addresses."""
+    """Every instance that the stored map shows as departed, once at a time, with all its addresses; writers first.
+
+    Nobody waits for a fence of what wrote nothing.  But a client that died stays a watcher of all its images for 30 s,
+    and each handover of an image's lock meanwhile waits 5 s (librbd) for its answer: a fence ends its watches.
+    """
     writers = {w for g in committed.ana_groups if g.phase is Phase.FENCING for w in g.writers}
-    for departed in committed.departed:
+    for departed in sorted(committed.departed, key=lambda d: (d.instance not in writers, d.instance)):
         decided = state.map.departure(departed.instance)
         fenced = decided is None or decided.osd_epoch is not None
-        if departed.instance not in writers or fenced or not departed.addresses:
+        if fenced or not departed.addresses:
             continue
         if departed.instance in state.soft.fencing or now < state.soft.fence_retry.get(departed.instance, now):
             continue

@@ -258,11 +258,13 @@ def _suspect(state: State, gateway: Gateway) -> State:
 
 
 def _depart(state: State, instance: Instance, now: float) -> State:
-    """The instance is over: reaped, or its lease has certainly ended.  All it serves must be fenced."""
+    """The instance is over: reaped, or its lease has certainly ended.  All it serves must be fenced.  One that left in
+    order has closed its clients, so there is nothing to fence."""
     gateway = state.map.current(instance)
     assert gateway is not None
     served = state.map.served_by(instance)
-    state = state.with_map(state.map.with_departed(Departed(instance, gateway.addresses)).with_gateway(replace(
+    addresses = gateway.addresses if served or not gateway.leaving else frozenset()
+    state = state.with_map(state.map.with_departed(Departed(instance, addresses)).with_gateway(replace(
         gateway, instance=None, addresses=frozenset(), availability=Availability.UNAVAILABLE,
         suspected_at=NO_VERSION, leaving=False)))
     for group in served:
@@ -276,12 +278,13 @@ def _depart(state: State, instance: Instance, now: float) -> State:
 
 
 def _prune(state: State) -> State:
-    """Keep a departed instance while it must still be fenced, and the last one of each gateway that exists."""
+    """Keep a departed instance while it is still to be fenced, and the last one of each gateway that exists."""
     writers = {w for g in state.map.ana_groups for w in g.writers}
     last = {g.id: max((d.instance.number for d in state.map.departed if d.instance.gateway == g.id), default=0)
             for g in state.map.gateways}
     kept = tuple(d for d in state.map.departed
-                 if d.instance in writers or d.instance.number == last.get(d.instance.gateway))
+                 if d.instance in writers or (d.addresses and d.osd_epoch is None)
+                 or d.instance.number == last.get(d.instance.gateway))
     return state.with_map(replace(state.map, departed=kept))
 
 
