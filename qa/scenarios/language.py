@@ -21,6 +21,7 @@ Commands (``gwN`` is a gateway; times are simulated seconds):
     remove listener gwN | add listener gwN       of all subsystems, as that gateway reports it
     namespaces N               in each ANA group, as all gateways report
     namespaces N in M | namespaces N at gwN      the same for ANA group M, or as that gateway reports
+    set TIMER SECONDS          a timer of the group, e.g. ``set lease_s 5``
     elect SECONDS              the mons have no quorum for that long
     run SECONDS                let time pass; what changes is printed with its time
     show                       gateways and ANA groups as the stored map has them, and who was refused
@@ -32,11 +33,12 @@ Timers are the defaults, but for ``failback_delay_s``, which is 2 s.  Writes in 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import count
 from random import Random
 from typing import Callable, Dict, List, Optional, Sequence, Tuple, TypeVar
 
-from nvmeof_ha.core.events import CreateGateway, DeleteGateway
+from nvmeof_ha.core.events import CreateGateway, DeleteGateway, SetTiming
 from nvmeof_ha.core.model import Map, Version
 from sim.group import Group
 from sim.host import Host
@@ -128,7 +130,7 @@ class Scenario:
             "new": self._new, "remove": self._listener, "add": self._listener, "namespaces": self._namespaces,
             "hang": self._hang, "unhang": self._hang, "bar": self._bar, "admit": self._bar, "lose": self._lose,
             "refuse": self._refuse, "accept": self._refuse,
-            "elect": self._elect, "run": self._run, "show": self._show, "stalls": self._stalls}
+            "set": self._set, "elect": self._elect, "run": self._run, "show": self._show, "stalls": self._stalls}
 
     def step(self, commands: List[str]) -> List[str]:
         """Run the commands of one step; returns what is seen."""
@@ -264,6 +266,10 @@ class Scenario:
 
     def _new(self, _: str, _mgr: str) -> None:
         self.group.new_mgr()
+
+    def _set(self, _: str, timer: str, seconds: str) -> None:
+        self.group.timing = replace(self.group.timing, **{timer: float(seconds)})
+        self.group.mgr.feed(SetTiming(0, self.group.timing))
 
     def _elect(self, _: str, seconds: str) -> None:
         self.group.mons.electing_until = self.group.world.now + float(seconds)
