@@ -109,7 +109,7 @@ class Agent:
         return Beacon(gateway=beacon.gateway, instance=beacon.instance, sequence=0, version=run.plan.version,
                       target=run.state, leaving=beacon.leaving, addresses=run.contexts.addresses,
                       confirmations=run.plan.confirmations, reaped=beacon.reaped, digest=digest(run.subsystems),
-                      load=run.load), run.subsystems
+                      load=run.load, connections=run.connections), run.subsystems
 
     def _mute(self) -> bool:
         """While the warden is silent."""

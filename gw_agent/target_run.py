@@ -55,7 +55,7 @@ class TargetRun:
         self.contexts: Optional[Contexts] = None
         self.plan: Optional[PlanRunner] = None
         self.state = TargetState.STARTING
-        self.load = 0
+        self.load = self.connections = 0
 
     @property
     def subsystems(self) -> Tuple[Subsystem, ...]:
@@ -163,10 +163,11 @@ class TargetRun:
                         "somebody set it by hand): setting it right", ana_group_id, state)
 
     def _note_load(self, stats: Dict[str, Any]) -> None:
-        """I/O per second since the last look, as the load that beacons report."""
+        """I/O per second since the last look, and the connected hosts (one admin queue each), for the beacons."""
         completed = sum(group.get("completed_nvme_io", 0) for group in stats.get("poll_groups", ()))
         self.load = max(0, int((completed - self._completed) / LOOK_S)) if self._completed else 0
         self._completed = completed
+        self.connections = sum(group.get("current_admin_qpairs", 0) for group in stats.get("poll_groups", ()))
 
     def _tell_problems(self, problems: List[str]) -> None:
         """Each problem once, for as long as it lasts."""

@@ -18,8 +18,9 @@ from .breaking import Breaking
 from .log_watch import LogWatch
 from .schedule import Fault
 
-SETTLE_S = 60.0
-"""More than any failover, restart and failback takes, on a busy machine too."""
+SETTLE_S = 120.0
+"""More than any failover, restart and failback takes, on a busy machine too. A Linux host whose gateway died while it
+connected notices after 60 s, and failbacks wait for hosts."""
 LAST_CHANCE_S = 120.0
 NOTICED_S = 2.0
 

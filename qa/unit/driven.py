@@ -69,6 +69,7 @@ class Driven:
         self.ticks = 0
         self.osd_epoch = 70
         self.silent: FrozenSet[str] = frozenset()
+        self.connections: Dict[str, int] = {}
         self.instances: Dict[str, Instance] = {g.id: g.instance for g in found.gateways if g.instance}
         self.state, actions = begin(found, records, ballot, TIMING, self.now)
         self._carry_out(actions)
@@ -126,7 +127,8 @@ class Driven:
         committed = self.state.committed
         made = Beacon(instance.gateway, instance, self.sequence, Version(0, 0) if committed is None else
                       committed.version, TargetState.SERVING, addresses=frozenset({address(instance)}),
-                      confirmations=self.confirmations(instance), digest="d", subsystems=subsystems(1, 2))
+                      confirmations=self.confirmations(instance), digest="d", subsystems=subsystems(1, 2),
+                      connections=self.connections.get(instance.gateway, 0))
         return self.do(BeaconReceived(replace(made, **changes)))
 
     def confirmations(self, instance: Instance) -> Tuple[Confirmation, ...]:

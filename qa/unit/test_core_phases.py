@@ -10,6 +10,7 @@ import pytest
 from nvmeof_ha.core.actions import Commit, Fence, StoreGateway
 from nvmeof_ha.core.events import Confirmation, Fenced, FenceFailed, GatewayStored, Outcome, Tick
 from nvmeof_ha.core.model import Availability, Departed, Gateway, Instance, Map, Phase, Version
+from nvmeof_ha.core.timing import HOSTS_RETURN_S
 
 from .driven import GW1, GW2, STORED, TIMING, W, Driven, address, ana_group, serving, stored_map, subsystems
 
@@ -183,6 +184,25 @@ def test_a_group_returns_to_its_owner_after_it_was_well_for_the_failback_delay()
     mgr.wait(1.7)
     assert (mgr.phase(), mgr.group().server) == (A, GW1)
     assert not [a for a in mgr.asked if isinstance(a, Fence)], "a planned move needs no fence"
+
+
+def test_a_group_returns_only_once_as_many_hosts_are_connected_to_its_owner_as_to_its_holder():
+    mgr = Driven(found(A, GW2))
+    mgr.connections = {"gw1": 1, "gw2": 2}
+    mgr.wait(TIMING.failback_delay_s + 20)
+    assert (mgr.phase(), mgr.group().server) == (A, GW2)
+    mgr.connections = {"gw1": 2, "gw2": 2}
+    mgr.wait(1.5)
+    assert (mgr.phase(), mgr.group().server) == (A, GW1)
+
+
+def test_hosts_that_stay_away_hold_a_failback_back_for_a_while_only():
+    mgr = Driven(found(A, GW2))
+    mgr.connections = {"gw2": 2}
+    mgr.wait(TIMING.failback_delay_s + HOSTS_RETURN_S - 0.5)
+    assert (mgr.phase(), mgr.group().server) == (A, GW2)
+    mgr.wait(1.5)
+    assert (mgr.phase(), mgr.group().server) == (A, GW1)
 
 
 def test_a_group_does_not_return_to_an_owner_that_reaches_less_than_its_holder():

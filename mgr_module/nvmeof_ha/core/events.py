@@ -43,7 +43,8 @@ class Beacon:
 
     ``version``: the newest map whose restrictions are all applied.  ``reaped``: instances of this gateway whose
     process this warden has seen end.  ``stuck``: I/O makes no progress although the cluster looks healthy.
-    ``subsystems`` is None unless the ack asked for the full list; ``digest`` names it.
+    ``subsystems`` is None unless the ack asked for the full list; ``digest`` names it.  ``connections``: of hosts, each
+    counted once for each subsystem.
     """
 
     gateway: str
@@ -59,6 +60,7 @@ class Beacon:
     digest: str = ""
     subsystems: Optional[Tuple[Subsystem, ...]] = None
     load: int = 0
+    connections: int = 0
 
 
 @dataclass(frozen=True)

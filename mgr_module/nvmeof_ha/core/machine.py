@@ -33,7 +33,7 @@ from .events import (Beacon, BeaconReceived, Committed, Confirmation, CreateGate
 from .intent import Handled, create, delete, merge_records, remove_deleted, retiring, set_timing
 from .model import NO_VERSION, AnaGroup, Availability, Departed, Gateway, Instance, Map, Phase, Version
 from .soft import Acked, Soft, State, backed_off, change, drop, put
-from .timing import FLAP_WINDOW_S, Timing
+from .timing import FLAP_WINDOW_S, HOSTS_RETURN_S, Timing
 
 FENCE_RETRY_S = 1.0
 REFUSALS_KEPT = 64
@@ -129,7 +129,8 @@ def _hear(state: State, gateway: Gateway, beacon: Beacon, now: float) -> State:
     stuck = put(soft.stuck, gateway.id, beacon.stuck) if beacon.stuck else drop(soft.stuck, gateway.id)
     state = state.with_soft(heard=put(soft.heard, gateway.id, now), stuck=stuck,
                             sequence=put(soft.sequence, gateway.id, beacon.sequence),
-                            load=put(soft.load, gateway.id, beacon.load))
+                            load=put(soft.load, gateway.id, beacon.load),
+                            connections=put(soft.connections, gateway.id, beacon.connections))
     gateway = replace(gateway, addresses=gateway.addresses | beacon.addresses,
                       leaving=gateway.leaving or beacon.leaving)
     if beacon.subsystems is not None:
@@ -433,9 +434,16 @@ def _planned_move(state: State, group: AnaGroup, now: float) -> Optional[str]:
         learning = since is not None and now < since[1] + state.map.timing.promote_s
         return None if learning else candidate.id
     worse = placement.better(state.map, group, holder, candidate)
-    if candidate.id == group.owner and now >= _failback_due_s(state, candidate.id, now) and not worse:
-        return candidate.id
-    return None
+    overdue_s = now - _failback_due_s(state, candidate.id, now)
+    if candidate.id != group.owner or worse or overdue_s < 0:
+        return None
+    return candidate.id if _hosts_returned(state, candidate, holder, overdue_s) else None
+
+
+def _hosts_returned(state: State, owner: Gateway, holder: Gateway, overdue_s: float) -> bool:
+    """A failback must not take a host's only path away: as many are connected to the owner as to the holder."""
+    connections = state.soft.connections
+    return connections.get(owner.id, 0) >= connections.get(holder.id, 0) or overdue_s >= HOSTS_RETURN_S
 
 
 def _draining_rule(state: State, group: AnaGroup, now: float) -> State:

@@ -59,6 +59,7 @@ class Soft:
     heard: Mapping[str, float] = field(default_factory=dict)
     sequence: Mapping[str, int] = field(default_factory=dict)
     load: Mapping[str, int] = field(default_factory=dict)
+    connections: Mapping[str, int] = field(default_factory=dict)
     stuck: Mapping[str, str] = field(default_factory=dict)
     admitted: Mapping[str, float] = field(default_factory=dict)
     well_since: Mapping[str, float] = field(default_factory=dict)

@@ -21,6 +21,10 @@ BACKOFF_CAP_S = 600.0
 _EPSILON_S = 1e-9
 """3 * 0.2 is a little more than 0.6 in binary; a rule must not refuse what an operator typed."""
 
+HOSTS_RETURN_S = 90.0
+"""A failback waits this long for hosts that are connected to the holder and not to the owner.  A Linux host whose gateway
+died while it connected needs 60 s to notice (its time-out for admin commands) before it connects again."""
+
 FLAP_WINDOW_S = 600.0
 """Unplanned losses of a gateway within this time count as flaps and double its failback delay."""
 

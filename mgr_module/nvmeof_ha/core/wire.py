@@ -231,6 +231,7 @@ def encode_beacon(beacon: Beacon) -> bytes:
         "confirmations": [{"ana_group_id": c.ana_group_id, "since": list(c.since), "outcome": c.outcome.value}
                           for c in beacon.confirmations],
         "reaped": [_from_instance(i) for i in beacon.reaped], "digest": beacon.digest, "load": beacon.load,
+        "connections": beacon.connections,
         "subsystems": None if beacon.subsystems is None else [_from_subsystem(s) for s in beacon.subsystems]})
 
 
@@ -246,6 +247,7 @@ def decode_beacon(data: Union[bytes, str]) -> Beacon:
         stuck=at["stuck"].text(), addresses=_addresses(at["addresses"]),
         confirmations=at["confirmations"].each(_confirmation), reaped=at["reaped"].each(_instance),
         digest=at["digest"].text(), load=at["load"].count(),
+        connections=at["connections"].count(),
         subsystems=at["subsystems"].maybe(lambda item: item.each(_subsystem)))
     for instance in filter(None, (beacon.instance, *beacon.reaped)):
         if instance.gateway != beacon.gateway:
