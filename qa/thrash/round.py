@@ -150,9 +150,8 @@ class Round:
 
     def _judge_gateways(self, before: Dict[str, str]) -> None:
         """Those that nothing was done to are still the same instances."""
-        # Whole clusters that pause look like isolation, and that ends targets.
-        if any(kind.startswith('pause-') and kind in ('pause-osds', 'pause-cluster', 'pause-two-osds', 'pause-mon')
-               for kind in self.result.kinds):
+        # Seats and mons that are silent together look like isolation, and that ends targets.
+        if {'pause-cluster', 'pause-mon'} & set(self.result.kinds):
             return
         hurt: FrozenSet[str] = schedule.hurt(self._faults)
         for name, instance in self._instances().items():
