@@ -330,7 +330,10 @@ def test_a_new_mgr_commits_what_it_found_under_its_ballot_and_decides_nothing_be
     assert mgr.asked == [Commit(replace(both_serve(), version=Version(9, STORED.epoch + 1)))]
     mgr.beacon(GW1, reaped=(GW1,))
     mgr.wait(20)
+    mgr.silent = frozenset({"gw1"})
+    mgr.wait(2 * TIMING.suspect_s)
     assert mgr.asked[1:] == [] and mgr.state.soft.heard["gw1"] > START_S
+    assert mgr.map.content() == both_serve().content(), "it decides nothing"
     mgr.do(Committed(Version(9, STORED.epoch + 2)))
     assert mgr.state.committed is None, "another version's acknowledgement is not this one's"
 
