@@ -8,7 +8,7 @@ die with their warden (PDEATHSIG).
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Dict, FrozenSet, Generator, List, Optional, Protocol, Tuple
+from typing import Dict, FrozenSet, Generator, List, Mapping, Optional, Protocol, Tuple
 
 from nvmeof_ha.core import gateway, lease, register
 from nvmeof_ha.core.events import Beacon, Confirmation, TargetState
@@ -66,7 +66,8 @@ class Host:
         """The mons do not answer the target's clients: no barrier can be passed."""
         self.hanging = False
         """The agent sends beacons and carries nothing out."""
-        self._barrier_since_s: Optional[float] = None
+        self._barrier_of: Optional[Target] = None
+        """The target whose barrier is under way."""
         self.warden = self.agent = Process(world, f"{name} none", self.clock)
         self.warden.alive = self.agent.alive = False
 
@@ -91,7 +92,7 @@ class Host:
         self.agent = Process(self.world, f"{self.name} agent", self.clock)
         fresh, sent_at_s = self._latest
         self.lease_until_s = 0.0 if self.instance is None else lease.extend(0.0, fresh, self.instance, sent_at_s)
-        self.known = gateway.Target()
+        self.known, self._barrier_of = gateway.Target(), None
         self.agent_view, self.attached = self.view, False
         self.agent.start(self._act())
 
@@ -279,8 +280,6 @@ class Host:
             waiting = gateway.declined_at_attach(self.agent_view, instance, target.states)
             self.known = replace(self.known, declined=waiting)
         plan = gateway.plan(self.agent_view, instance, self._lease_valid(), self.known)
-        if plan.barrier is None:
-            self._barrier_since_s = None
         if plan.restrict:
             for group in plan.restrict:
                 self._ask_target(lambda group=group: self.group.set_state(self, target, group, gateway.INACCESSIBLE))
@@ -291,28 +290,41 @@ class Host:
                     self.known = replace(self.known, drained={**self.known.drained, group: since})
             yield RPC_S[1]
         elif plan.barrier is not None:
-            yield self.world.random.uniform(*RPC_S)
-            self._pass_barrier(target)
+            self._begin_barrier(target)
+            yield RPC_S[0]
         elif plan.permit:
             self._permit(target, instance, plan.permit)
             yield RPC_S[1]
         return not plan.idle
 
-    def _pass_barrier(self, target: Target) -> None:
-        """Every context fetches the newest OSD map; what waits for it is declined when that takes too long."""
-        now = self.clock.now()
-        if target is self.target and not (self.barred or self.network.cut & {(self.name, "cluster"),
-                                                                             ("cluster", self.name)}):
-            target.osd_epoch, self._barrier_since_s = self.group.mons.osd_epoch, None
-            self.known = replace(self.known, passed_osd_epoch=target.osd_epoch)
+    def _begin_barrier(self, target: Target) -> None:
+        """In the background, so that restrictions do not wait for it: every context fetches the newest OSD map."""
+        if self._barrier_of is target:
             return
-        if self._barrier_since_s is None:
-            self._barrier_since_s = now
-        if now - self._barrier_since_s >= BARRIER_S and self.agent_view.permits is not None:
-            self._barrier_since_s = None
-            hopeless = {g.id: g.since for g in self.agent_view.permits.ana_groups if g.phase is Phase.PROMOTING
-                        and g.incoming == target.instance and g.osd_epoch > self.known.passed_osd_epoch}
-            self.known = replace(self.known, declined={**self.known.declined, **hopeless})
+        self._barrier_of = target
+        permits = self.agent_view.permits
+        waiting = {} if permits is None else {g.id: g.since for g in permits.ana_groups if g.incoming == target.instance
+                                              and g.osd_epoch > self.known.passed_osd_epoch}
+        began_s = self.clock.now()
+
+        def answered() -> None:
+            if target is not self.target or target is not self._barrier_of:
+                return
+            unanswered = self.barred or self.network.cut & {(self.name, "cluster"), ("cluster", self.name)}
+            if unanswered and self.clock.now() - began_s < BARRIER_S:
+                self.agent.soon(answered, 0.1)
+                return
+            self._barrier_of = None
+            if unanswered:
+                self.known = replace(self.known, declined={**self.known.declined, **waiting})
+            else:
+                self._passed(target, waiting)
+        self.agent.soon(answered, self.world.random.uniform(*RPC_S))
+
+    def _passed(self, target: Target, waiting: Mapping[int, Version]) -> None:
+        """What waited for it is planned anew: lease and permission may be gone."""
+        target.osd_epoch = self.group.mons.osd_epoch
+        self.known = replace(self.known, passed_osd_epoch=target.osd_epoch)
 
     def _permit(self, target: Target, instance: Instance, groups: "frozenset[int]") -> None:
         for group in groups:

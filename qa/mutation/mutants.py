@@ -1,0 +1,194 @@
+"""The guards, each with what is done without it."""
+
+from __future__ import annotations
+
+from typing import Tuple
+
+from .copies import Mutant, Patch
+
+MACHINE, EMISSION, INTENT = "nvmeof_ha/core/machine.py", "nvmeof_ha/core/emission.py", "nvmeof_ha/core/intent.py"
+REGISTER, GATEWAY, LEASE = "nvmeof_ha/core/register.py", "nvmeof_ha/core/gateway.py", "nvmeof_ha/core/lease.py"
+PLACEMENT, DETECTOR = "nvmeof_ha/core/placement.py", "nvmeof_ha/core/detector.py"
+SIM_HOST, SIM_MGR, SIM_CEPH = "sim/host.py", "sim/mgr.py", "sim/ceph.py"
+
+
+def one(name: str, file: str, old: str, new: str) -> Mutant:
+    return Mutant(name, (Patch(file, old, new),))
+
+
+INSTANCES: Tuple[Mutant, ...] = (
+    one("a permission names the gateway, whichever instance", REGISTER,
+        "group.permitted == instance",
+        "group.permitted is not None and group.permitted.gateway == instance.gateway"),
+    one("a new instance is admitted while its predecessor may live", MACHINE,
+        "    if gateway.instance is not None:\n        return _refuse(state, str(instance), f\"gateway id",
+        "    if False:\n        return _refuse(state, str(instance), f\"gateway id"),
+    one("an instance that was over once is admitted again", MACHINE,
+        "    if instance.number <= gateway.last_number:\n", "    if False:\n"),
+    one("a gateway that is created again begins with the first instance number", INTENT,
+        "last_number=gateway_map.number_floor)", "last_number=0)"),
+    one("an instance that the map calls over goes on", LEASE,
+        "        if self.over:\n            return Verdict(Order.KILL, self.over)\n", ""),
+)
+
+ADDRESSES: Tuple[Mutant, ...] = (
+    one("promoted before the mon KV store holds its addresses", PLACEMENT,
+        "bool(gateway.addresses) and record is not None\n"
+        "            and record.instance == gateway.instance and gateway.addresses <= record.addresses)",
+        "bool(gateway.addresses))"),
+    one("optimized while a context's address is not in the map", GATEWAY,
+        "bool(target.addresses) and target.addresses <= gateway.addresses\n            and ", ""),
+    one("only one address of a gateway is blocklisted", EMISSION,
+        "Fence(departed.instance, departed.addresses)",
+        "Fence(departed.instance, frozenset(sorted(departed.addresses)[:1]))"),
+    one("an address that a beacon no longer names is forgotten", MACHINE,
+        "addresses=gateway.addresses | beacon.addresses,", "addresses=beacon.addresses,"),
+)
+
+FENCES: Tuple[Mutant, ...] = (
+    one("a group that cannot drain is fenced off its gateway alone", MACHINE,
+        "    return change(state, group, phase=Phase.ACTIVE)\n",
+        "    return change(state, group, phase=Phase.FENCING, holder=None)\n"),
+    one("what a lost instance served is promoted without a fence", MACHINE,
+        "        state = change(state, group, phase=Phase.FENCING, holder=None, incoming=None)\n    soft = state.soft\n",
+        "        state = _unserved(state, group)\n    soft = state.soft\n"),
+    one("the first fence of several writers is enough", MACHINE,
+        "    left = group.writers - set(fences)\n", "    left = frozenset()\n"),
+    one("the barrier does not cover the fence", MACHINE,
+        "    osd_epoch = max([group.osd_epoch, *(e for e in fences.values() if e is not None)])\n",
+        "    osd_epoch = group.osd_epoch\n"),
+    Mutant("optimized before the contexts have passed the fence", (
+        Patch(GATEWAY, "    barrier = max((g.osd_epoch for g in missing), default=0)\n", "    barrier = 0\n"),
+        Patch(GATEWAY, "frozenset(g.id for g in missing if g.osd_epoch <= target.passed_osd_epoch)",
+              "frozenset(g.id for g in missing)"))),
+    one("the fence's osd_epoch is read before the mons acknowledged it", SIM_CEPH,
+        "            done(self.osd_epoch)\n", "            done(self.osd_epoch - 1)\n"),
+    one("a failed fence counts as one", SIM_MGR,
+        "FenceFailed(action.instance, \"refused\") if osd_epoch is None else Fenced(action.instance, osd_epoch)",
+        "Fenced(action.instance, osd_epoch or self.mons.osd_epoch)"),
+    one("fenced before the map that says so is stored", EMISSION,
+        "_fences(state, committed, now, actions)", "_fences(state, state.map, now, actions)"),
+    one("a writer that is being fenced is acquitted", MACHINE,
+        "or beacon.stuck or named or _disobeys", "or beacon.stuck or _disobeys"),
+)
+
+LEASES: Tuple[Mutant, ...] = (
+    one("W is not waited for", MACHINE,
+        "                and now >= acked.at + state.map.lease_wait_s\n", ""),
+    one("W counts from the last beacon, not from the stored suspicion", MACHINE,
+        "now >= acked.at + state.map.lease_wait_s\n",
+        "now >= state.soft.heard.get(gateway.id, acked.at) + state.map.lease_wait_s\n"),
+    one("a second suspicion goes on with the first one's W", MACHINE,
+        "suspect_acked=_acked(soft.suspect_acked, suspects, now)",
+        "suspect_acked={**soft.suspect_acked, **{k: Acked(v, soft.suspect_acked[k].at if k in soft.suspect_acked else now)"
+        " for k, v in suspects.items()}}"),
+    one("a new mgr takes the W of a suspicion it finds as over", MACHINE,
+        "suspect_acked=_acked(soft.suspect_acked, suspects, now)",
+        "suspect_acked=_acked(soft.suspect_acked, suspects, now - committed.lease_wait_s if first else now)"),
+    one("a shorter lease shortens W at once", INTENT,
+        "    wait_s = max(state.map.lease_wait_s, event.timing.lease_wait_s)\n",
+        "    wait_s = event.timing.lease_wait_s\n"),
+    one("a suspected instance extends its lease", LEASE,
+        "\n            and not view.suspected(instance) and not view.over(instance))", ")"),
+    one("the lease counts from the arrival of the read", LEASE,
+        "extend(self.lease_until_s, view, self.instance, sent_at_s)", "extend(self.lease_until_s, view, self.instance, now)"),
+    one("the warden does nothing at the end of the lease", LEASE,
+        "        if now < self.lease_until_s:\n", "        if True:\n"),
+    one("the agent does nothing at the end of the lease", GATEWAY,
+        "    return lease_valid and view.may_keep(instance, ana_group_id)\n",
+        "    return view.may_keep(instance, ana_group_id)\n"),
+    one("optimized outside the lease", GATEWAY,
+        "    if not lease_valid or view.permits is None or", "    if view.permits is None or"),
+    one("a target that does not confirm being inaccessible lives on", LEASE,
+        "            if now - since_s >= self.timing.restrict_s / 2:\n", "            if False:\n"),
+    one("a frozen target lives on", LEASE,
+        "        if now - self.target_heard_s >= self.timing.frozen_s:\n", "        if False:\n"),
+    one("a target that is cut off keeps its I/O for ever", LEASE,
+        "        if now - max(self.contact_s, self.lease_until_s) >= self.timing.isolated_s:\n", "        if False:\n"),
+)
+
+REGISTERS: Tuple[Mutant, ...] = (
+    one("a new mgr reads a seat before it has claimed it", SIM_MGR,
+        "        self.network.send(\"mgr\", \"cluster\", lambda: seat.submit(write), lossless=True)\n\n    def _answer",
+        "        def look() -> None:\n"
+        "            found = seat.map\n"
+        "            self._answer(lambda: self._read.setdefault(index, found))\n"
+        "        self.network.send(\"mgr\", \"cluster\", lambda: seat.submit(look), lossless=True)\n"
+        "        self.world.later(0.3, lambda: self.network.send(\n"
+        "            \"mgr\", \"cluster\", lambda: seat.submit(write), lossless=True))\n\n    def _answer"),
+    one("a new mgr goes on from the first map it finds, not the newest", REGISTER,
+        "    return max(found, key=lambda m: m.version, default=None)\n", "    return found[0] if found else None\n"),
+    one("a new mgr goes on from a seat that did not take its claim", REGISTER,
+        "    usable = [seat for seat in claimed if seat in maps]\n", "    usable = list(maps)\n"),
+    one("a new mgr acts before its first commit is acknowledged", EMISSION,
+        "    committed = state.committed\n    if committed is None:\n        return state, ()\n",
+        "    committed = state.committed or state.map\n"),
+    one("a new mgr decides before its first commit is acknowledged", MACHINE,
+        "    if state.committed is not None:\n        state = _settle(state, now)\n", "    state = _settle(state, now)\n"),
+    one("a commit is done when one seat took it", REGISTER,
+        "Progress.DONE if len(self.seats) >= QUORUM else", "Progress.DONE if len(self.seats) >= 1 else"),
+    one("a seat takes a write that is older than what it holds", SIM_CEPH,
+        "        if self.claim is not None and not self.claim < claim:\n", "        if False:\n"),
+    one("a higher ballot on a seat deposes nobody", REGISTER,
+        "        if any(claim.ballot > self.version.ballot for claim in self.stored.values()):\n", "        if False:\n"),
+    one("a deposed mgr goes on", MACHINE, "    if state.stopped:\n        return state, ()\n", ""),
+    one("one seat is enough to permit", REGISTER,
+        "    agreed = max((v for v in versions if versions.count(v) >= QUORUM), default=None)\n",
+        "    agreed = max(versions, default=None)\n"),
+    one("what a newer seat restricts is permitted by two older ones", REGISTER,
+        "    restricts = tuple(m for m in seen if agreed is None or m.version >= agreed)\n",
+        "    restricts = tuple(m for m in seen if agreed is None or m.version == agreed)\n"),
+    one("a restriction is undone by a read that misses its seat", REGISTER,
+        "    return View(permits, fresh.restricts + tuple(newer.values()) or standing.restricts,\n",
+        "    return View(permits, fresh.restricts or standing.restricts,\n"),
+    one("a gateway acts on an older map than before", REGISTER,
+        "    seen = [m for m in answers if m is not None and m.version >= floor]\n",
+        "    seen = [m for m in answers if m is not None]\n"),
+    one("a commit is sent before the one before it is acknowledged", EMISSION,
+        "    if state.in_flight is None and state.map.content()", "    if state.map.content()"),
+    one("an ANA group is removed before the stored map says that nobody serves it", INTENT,
+        "        if group.phase is not Phase.UNSERVED or stored is None or stored.since != group.since:\n",
+        "        if group.phase is not Phase.UNSERVED:\n"),
+)
+
+CONFIRMATIONS: Tuple[Mutant, ...] = (
+    one("permission and lease are not looked at again after the barrier", SIM_HOST,
+        "        self.known = replace(self.known, passed_osd_epoch=target.osd_epoch)\n",
+        "        self.known = replace(self.known, passed_osd_epoch=target.osd_epoch)\n"
+        "        for group in waiting:\n"
+        "            self._ask_target(lambda group=group: self.group.set_state(self, target, group, gateway.OPTIMIZED))\n"),
+    one("a drain that is overdue counts as drained", MACHINE,
+        "    return change(state, group, phase=Phase.ACTIVE)\n", "    return _unserved(state, group)\n"),
+    one("a gateway confirms to be drained with I/O in flight", GATEWAY,
+        "        done = state == INACCESSIBLE and target.drained.get(group.id) == group.since\n",
+        "        done = state == INACCESSIBLE\n"),
+    one("a confirmation of an earlier commit counts", MACHINE,
+        "group is None or group.since != said.since or group.server", "group is None or group.server"),
+    one("a new agent takes what its predecessor may have declined", GATEWAY,
+        "    if view.permits is None:\n        return {}\n    return {g.id", "    if True:\n        return {}\n    return {g.id"),
+    one("a suspect is acquitted before it has applied the restrictions", MACHINE,
+        "        if beacon.version < gateway.suspected_at or beacon.stuck", "        if beacon.stuck"),
+    one("a gateway that leaves a promotion unanswered is never suspected", MACHINE,
+        "    if gateway.id in state.soft.stuck or _disobeys(state, gateway, now):\n",
+        "    if gateway.id in state.soft.stuck:\n"),
+    one("a gateway that still leaves a promotion unanswered is acquitted", MACHINE,
+        "or named or _disobeys(state, gateway, now):\n            return state\n", "or named:\n            return state\n"),
+    one("beacons are heard in any order", MACHINE,
+        "    if beacon.sequence <= state.soft.sequence.get(gateway.id, -1):\n", "    if False:\n"),
+)
+
+DOUBTS: Tuple[Mutant, ...] = (
+    one("a mgr whose tick was late believes the silence", DETECTOR,
+        "    return passed if late or green_seats < HEARING_SEATS else 0.0\n",
+        "    return passed if green_seats < HEARING_SEATS else 0.0\n"),
+    one("a mgr whose canary is red believes the silence", DETECTOR,
+        "    return passed if late or green_seats < HEARING_SEATS else 0.0\n", "    return passed if late else 0.0\n"),
+    one("a suspect is over while nobody could be heard", MACHINE,
+        "\n                and now >= state.soft.hearing_since + state.map.timing.suspect_s)", ")"),
+    one("most gateways that fade at once are suspected like one", DETECTOR,
+        "    limit_s = timing.suspect_s * (2 if mass else 1)\n", "    limit_s = timing.suspect_s\n"),
+    one("a warden that was paused kills its target for the silence", LEASE,
+        "        if now - self.looked_s > self.timing.beacon_s:\n", "        if False:\n"),
+)
+
+MUTANTS: Tuple[Mutant, ...] = INSTANCES + ADDRESSES + FENCES + LEASES + REGISTERS + CONFIRMATIONS + DOUBTS

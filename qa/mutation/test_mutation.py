@@ -1,0 +1,43 @@
+"""Every guard is missed by some layer when it is gone; ``python -m mutation`` says by which."""
+
+from __future__ import annotations
+
+import pytest
+
+from mutation.copies import Mutant, Patch, PatchError, mutate
+from mutation.mutants import MUTANTS
+from mutation.run import judge, judge_all
+
+JOBS = 2
+UNCHANGED = Mutant("nothing is taken away", ())
+
+
+@pytest.mark.timeout(1200)
+def test_every_mutant_is_noticed_and_an_unchanged_copy_is_not(say):
+    assert len({m.name for m in MUTANTS}) == len(MUTANTS) >= 18
+    outcomes = {}
+    for outcome in judge_all([UNCHANGED, *MUTANTS], JOBS):
+        outcomes[outcome.mutant.name] = outcome
+        say(f"{outcome.seconds:6.1f} s  {outcome.mutant.name}: {outcome.layer or 'nobody notices'}")
+    broken = [o.broken for o in outcomes.values() if o.broken]
+    assert not broken, "\n".join(broken)
+    unchanged = outcomes.pop(UNCHANGED.name)
+    assert not unchanged.layer, f"{unchanged.layer} reports a fault of the unchanged code: {unchanged.found}"
+    survivors = [name for name, o in outcomes.items() if not o.layer]
+    assert not survivors, "tests are missing: nobody notices\n" + "\n".join(survivors)
+
+
+@pytest.mark.parametrize("old", ["no such text", "return "], ids=["absent", "many times"])
+def test_a_guard_that_was_moved_is_reported(tmp_path, old):
+    with pytest.raises(PatchError, match="not once"):
+        mutate(tmp_path, Mutant("moved", (Patch("nvmeof_ha/core/machine.py", old, ""),)))
+
+
+def test_a_copy_that_is_no_python_is_reported(tmp_path):
+    with pytest.raises(PatchError, match="no Python"):
+        mutate(tmp_path, Mutant("broken", (Patch("nvmeof_ha/core/lease.py", "    def verdict(", "    def verdict"),)))
+
+
+def test_a_copy_that_cannot_be_imported_is_no_finding():
+    broken = Mutant("not importable", (Patch("nvmeof_ha/core/lease.py", "KEEP = Verdict(", "KEEP = NoSuchName("),))
+    assert "NoSuchName" in judge(broken).broken
