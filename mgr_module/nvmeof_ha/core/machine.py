@@ -25,7 +25,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Callable, Dict, Mapping, Optional, Tuple, TypeVar
 
-from . import detector, placement
+from . import detector, handover
 from .actions import Action, Commit, Reply
 from .emission import emit
 from .events import (Beacon, BeaconReceived, Committed, Confirmation, CreateGateway, DeleteGateway, Deposed, Event,
@@ -33,7 +33,7 @@ from .events import (Beacon, BeaconReceived, Committed, Confirmation, CreateGate
 from .intent import Handled, create, delete, merge_records, remove_deleted, retiring, set_timing
 from .model import NO_VERSION, AnaGroup, Availability, Departed, Gateway, Instance, Map, Phase, Version
 from .soft import Acked, Soft, State, backed_off, change, drop, put
-from .timing import FLAP_WINDOW_S, HOSTS_RETURN_S, Timing
+from .timing import FLAP_WINDOW_S, Timing
 
 FENCE_RETRY_S = 1.0
 REFUSALS_KEPT = 64
@@ -348,42 +348,13 @@ def _disobeys(state: State, gateway: Gateway, now: float) -> bool:
 
 
 def _unserved_rule(state: State, group: AnaGroup, now: float) -> State:
-    candidate = _candidate(state, group, now)
+    candidate = handover.best(state, group, now)
     if candidate is None or candidate.instance is None or retiring(state, group):
         return state
-    if _owner_is_coming(state, group, now):
+    if handover.owner_is_coming(state, group, now):
         return state
     return change(state, group, phase=Phase.PROMOTING, incoming=candidate.instance,
                    writers=frozenset({candidate.instance}))
-
-
-def _owner_is_coming(state: State, group: AnaGroup, now: float) -> bool:
-    """The owner is just starting, or its addresses are just being stored: nobody else should take the group for a
-    moment and move it twice."""
-    owner = state.map.gateway(group.owner)
-    return (owner is not None and owner.instance is not None and owner.availability is not Availability.SUSPECT
-            and owner.enabled and not owner.deleting and not owner.leaving
-            and not placement.ready(owner, state.soft.stored) and not _shaky(state, owner.id, now)
-            and now < state.soft.admitted.get(owner.id, -state.map.timing.promote_s) + state.map.timing.promote_s)
-
-
-def _failback_due_s(state: State, gateway_id: str, now: float) -> float:
-    soft = state.soft
-    return placement.failback_due_s(state.map.timing.failback_delay_s, soft.well_since.get(gateway_id, now),
-                                    soft.flaps.get(gateway_id, ()), now, soft.failback_doubling)
-
-
-def _shaky(state: State, gateway_id: str, now: float) -> bool:
-    """Lost lately, and not yet well for its failback delay since."""
-    flapped = any(now - at < FLAP_WINDOW_S for at in state.soft.flaps.get(gateway_id, ()))
-    return flapped and now < _failback_due_s(state, gateway_id, now)
-
-
-def _candidate(state: State, group: AnaGroup, now: float, but: str = "") -> Optional[Gateway]:
-    barred = {gateway for (number, gateway), bar in state.soft.declined.items()
-              if number == group.id and now < bar.until}
-    shaky = frozenset(g.id for g in state.map.gateways if _shaky(state, g.id, now))
-    return placement.choose(state.map, group, state.soft.stored, state.soft.load, frozenset(barred | {but}), shaky)
 
 
 def _promoting_rule(state: State, group: AnaGroup, now: float) -> State:
@@ -391,59 +362,12 @@ def _promoting_rule(state: State, group: AnaGroup, now: float) -> State:
 
 
 def _active_rule(state: State, group: AnaGroup, now: float) -> State:
-    state = _note_uninformed(state, group, now)
+    state = handover.note_uninformed(state, group, now)
     bar = state.soft.drain_backoff.get(group.id)
     if bar is not None and now < bar.until:
         return state
-    target = _planned_move(state, group, now)
+    target = handover.planned_move(state, group, now)
     return state if target is None else change(state, group, phase=Phase.DRAINING, target=target)
-
-
-def _note_uninformed(state: State, group: AnaGroup, now: float) -> State:
-    """A holder that did not report a new subsystem yet has ``promote_s`` for it: it will in a moment."""
-    assert group.holder is not None
-    holder = state.map.current(group.holder)
-    assert holder is not None
-    known = state.soft.uninformed_since
-    if not placement.uninformed(state.map, group, holder):
-        return state.with_soft(uninformed_since=drop(known, group.id))
-    if group.id in known and known[group.id][0] == group.holder:
-        return state
-    return state.with_soft(uninformed_since=put(known, group.id, (group.holder, now)))
-
-
-def _planned_move(state: State, group: AnaGroup, now: float) -> Optional[str]:
-    """Where an ACTIVE group should move: a gateway id, "" for nowhere (drain only), None to stay."""
-    assert group.holder is not None
-    holder = state.map.current(group.holder)
-    assert holder is not None
-    if holder.availability is Availability.SUSPECT:
-        return None
-    if retiring(state, group):
-        return ""
-    candidate = _candidate(state, group, now, but=holder.id)
-    if holder.leaving:
-        return candidate.id if candidate else ""
-    if not holder.enabled or holder.deleting:
-        others = any(g.enabled and not g.deleting for g in state.map.gateways if g.id != holder.id)
-        return candidate.id if candidate else None if others else ""
-    if candidate is None:
-        return None
-    if placement.better(state.map, group, candidate, holder):
-        since = state.soft.uninformed_since.get(group.id)
-        learning = since is not None and now < since[1] + state.map.timing.promote_s
-        return None if learning else candidate.id
-    worse = placement.better(state.map, group, holder, candidate)
-    overdue_s = now - _failback_due_s(state, candidate.id, now)
-    if candidate.id != group.owner or worse or overdue_s < 0:
-        return None
-    return candidate.id if _hosts_returned(state, candidate, holder, overdue_s) else None
-
-
-def _hosts_returned(state: State, owner: Gateway, holder: Gateway, overdue_s: float) -> bool:
-    """A failback must not take a host's only path away: as many are connected to the owner as to the holder."""
-    connections = state.soft.connections
-    return connections.get(owner.id, 0) >= connections.get(holder.id, 0) or overdue_s >= HOSTS_RETURN_S
 
 
 def _draining_rule(state: State, group: AnaGroup, now: float) -> State:
