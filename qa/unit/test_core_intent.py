@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from nvmeof_ha.core.actions import Commit, Fence, ForgetGateway, Reply, StoreGateway, Wake
-from nvmeof_ha.core.events import CreateGateway, DeleteGateway, GatewayStored, SetTiming, Tick
+from nvmeof_ha.core.events import (CreateGateway, DeleteGateway, GatewayStored, MoveAnaGroup, SetEnabled, SetTiming,
+                                   Tick)
 from nvmeof_ha.core.model import Availability, Gateway, Instance, Map, Phase
 from nvmeof_ha.core.timing import FAST
 
@@ -54,7 +55,8 @@ def test_the_33rd_gateway_is_refused_with_the_way_out():
     assert len(mgr.map.gateways) == 32
 
 
-@pytest.mark.parametrize("command", [CreateGateway(1, "gw1"), DeleteGateway(1, "gw1")])
+@pytest.mark.parametrize("command", [CreateGateway(1, "gw1"), DeleteGateway(1, "gw1"), SetEnabled(1, "gw1"),
+                                     MoveAnaGroup(1, 1)])
 def test_a_mgr_that_is_still_taking_over_asks_to_try_again(command):
     reply, = Driven(answers=()).do(command)
     assert reply.code == errno.EAGAIN and "still taking over the gateway map of rbd/g1: try again" in reply.text

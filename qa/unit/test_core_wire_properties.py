@@ -48,7 +48,8 @@ def ana_groups(draw: Any, number: int) -> AnaGroup:
     incoming = server if phase is Phase.PROMOTING else None
     fencing = draw(st.frozensets(instances(), max_size=2)) if phase is Phase.FENCING else frozenset()
     writers = frozenset({server}) if holder or incoming else fencing
-    return AnaGroup(number, draw(TEXTS), phase, holder, incoming, writers, draw(COUNTS), draw(VERSIONS), draw(TEXTS))
+    return AnaGroup(number, draw(TEXTS), phase, holder, incoming, writers, draw(COUNTS), draw(VERSIONS), draw(TEXTS),
+                    draw(st.none() | instances()))
 
 
 @st.composite

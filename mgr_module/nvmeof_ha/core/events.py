@@ -130,11 +130,27 @@ class DeleteGateway(Command):
 
 
 @dataclass(frozen=True)
+class SetEnabled(Command):
+    """A disabled gateway hands over what it serves and gets nothing."""
+
+    gateway_id: str = ""
+    enabled: bool = True
+
+
+@dataclass(frozen=True)
+class MoveAnaGroup(Command):
+    """Hand the ANA group over to gateway ``to``; "": to the one that suits best besides its holder."""
+
+    ana_group_id: int = 0
+    to: str = ""
+
+
+@dataclass(frozen=True)
 class SetTiming(Command):
     timing: Timing = field(default_factory=Timing)
     failback_doubling: bool = True
 
 
 Event = Union[BeaconReceived, Tick, Committed, GatewayStored, Fenced, FenceFailed, Deposed, CreateGateway,
-              DeleteGateway, SetTiming]
+              DeleteGateway, SetEnabled, MoveAnaGroup, SetTiming]
 

@@ -1,27 +1,82 @@
-"""Which gateway an ANA group should be at: candidates, planned moves, failback.
+"""Which gateway an ANA group should be at: candidates, planned moves, failback, an operator's wish.
 
 Questions about a state; the transitions that follow from the answers are ``machine.py``'s.
 """
 
 from __future__ import annotations
 
+import errno
+from dataclasses import replace
 from typing import Optional
 
 from . import placement
-from .intent import retiring
-from .model import AnaGroup, Availability, Gateway
+from .actions import Reply
+from .events import MoveAnaGroup
+from .intent import Handled, not_yet, retiring
+from .model import AnaGroup, Availability, Gateway, Phase
 from .soft import State, drop, put
 from .timing import FLAP_WINDOW_S, HOSTS_RETURN_S
 
 
-def owner_is_coming(state: State, group: AnaGroup, now: float) -> bool:
-    """The owner is just starting, or its addresses are just being stored: nobody else should take the group for a
+def move(state: State, event: MoveAnaGroup, now: float) -> Handled:
+    """Make another gateway the ANA group's home; ``planned_move`` then hands it over.
+
+    A move to where it is makes it stay there; one to its owner undoes an earlier one.
+    """
+    if state.committed is None:
+        return not_yet(state, event.request_id)
+    group = state.map.ana_group(event.ana_group_id)
+    if group is None:
+        known = ", ".join(str(g.id) for g in state.map.ana_groups) or "none"
+        return state, (Reply(event.request_id, errno.ENOENT, f"ANA group {event.ana_group_id} is not in "
+                             f"{state.map.pool}/{state.map.group}, where there are: {known}"),)
+    if group.phase is not Phase.ACTIVE:
+        return state, (Reply(event.request_id, errno.EAGAIN, f"ANA group {group.id} is {group.phase.value}: it can be "
+                             "moved once it is ACTIVE"),)
+    to = _destination(state, group, event.to, now)
+    problem = _unfit(state, group, to, event.to)
+    if problem:
+        return state, (Reply(event.request_id, errno.EBUSY if to else errno.ENOENT, problem),)
+    assert to is not None
+    moved_to = None if to.id == group.owner else to.instance
+    return state.with_map(state.map.with_ana_group(replace(group, moved_to=moved_to))), (Reply(event.request_id, 0),)
+
+
+def _destination(state: State, group: AnaGroup, to: str, now: float) -> Optional[Gateway]:
+    if to:
+        return state.map.gateway(to)
+    assert group.holder is not None
+    return best(state, group, now, but=group.holder.gateway)
+
+
+def _unfit(state: State, group: AnaGroup, to: Optional[Gateway], asked: str) -> str:
+    """Why the ANA group cannot be moved there, "" if it can."""
+    assert group.holder is not None
+    holder = state.map.current(group.holder)
+    assert holder is not None
+    if to is None:
+        place = f"{state.map.pool}/{state.map.group}"
+        return (f"gateway {asked!r} is not in {place}" if asked else
+                f"no other gateway of {place} can take ANA group {group.id} now")
+    if to.id == holder.id:
+        return ""
+    why = placement.unready(to, state.soft.stored)
+    if why:
+        return f"gateway {to.id!r} {why}: it can be given no ANA group"
+    if placement.better(state.map, group, holder, to):
+        return (f"gateway {to.id!r} has no listener for some subsystems of ANA group {group.id} that {holder.id!r} has "
+                "one for: add its listeners first")
+    return ""
+
+
+def home_is_coming(state: State, group: AnaGroup, now: float) -> bool:
+    """The gateway at home is just starting, or its addresses are just being stored: nobody else should take the group for a
     moment and move it twice."""
-    owner = state.map.gateway(group.owner)
-    return (owner is not None and owner.instance is not None and owner.availability is not Availability.SUSPECT
-            and owner.enabled and not owner.deleting and not owner.leaving
-            and not placement.ready(owner, state.soft.stored) and not _shaky(state, owner.id, now)
-            and now < state.soft.admitted.get(owner.id, -state.map.timing.promote_s) + state.map.timing.promote_s)
+    home = state.map.gateway(group.home)
+    return (home is not None and home.instance is not None and home.availability is not Availability.SUSPECT
+            and home.enabled and not home.deleting and not home.leaving
+            and not placement.ready(home, state.soft.stored) and not _shaky(state, home.id, now)
+            and now < state.soft.admitted.get(home.id, -state.map.timing.promote_s) + state.map.timing.promote_s)
 
 
 def _failback_due_s(state: State, gateway_id: str, now: float) -> float:
@@ -40,8 +95,12 @@ def best(state: State, group: AnaGroup, now: float, but: str = "") -> Optional[G
     """The gateway that should take the ANA group, other than ``but``, or None."""
     barred = {gateway for (number, gateway), bar in state.soft.declined.items()
               if number == group.id and now < bar.until}
-    shaky = frozenset(g.id for g in state.map.gateways if _shaky(state, g.id, now))
+    shaky = frozenset(g.id for g in state.map.gateways if _shaky(state, g.id, now) and not _moved_to(group, g))
     return placement.choose(state.map, group, state.soft.stored, state.soft.load, frozenset(barred | {but}), shaky)
+
+
+def _moved_to(group: AnaGroup, gateway: Gateway) -> bool:
+    return group.moved_to is not None and group.moved_to == gateway.instance
 
 
 def note_uninformed(state: State, group: AnaGroup, now: float) -> State:
@@ -79,8 +138,12 @@ def planned_move(state: State, group: AnaGroup, now: float) -> Optional[str]:
         learning = since is not None and now < since[1] + state.map.timing.promote_s
         return None if learning else candidate.id
     worse = placement.better(state.map, group, holder, candidate)
+    if candidate.id != group.home or worse:
+        return None
+    if group.moved_to is not None:
+        return candidate.id
     overdue_s = now - _failback_due_s(state, candidate.id, now)
-    if candidate.id != group.owner or worse or overdue_s < 0:
+    if overdue_s < 0:
         return None
     return candidate.id if _hosts_returned(state, candidate, holder, overdue_s) else None
 

@@ -1,4 +1,4 @@
-"""What operators asked for: which gateways exist, with which timers; and what a dying mgr left undone of it.
+"""What operators asked for: which gateways exist and are enabled, with which timers; and what a dying mgr left undone.
 
 Creating what exists and deleting what does not are silent successes, as users of ``ceph nvme-gw`` expect.
 """
@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import FrozenSet, List, Tuple
 
 from .actions import Reply
-from .events import CreateGateway, DeleteGateway, SetTiming
+from .events import CreateGateway, DeleteGateway, SetEnabled, SetTiming
 from .model import (MAX_GATEWAYS, AnaGroup, Availability, Departed, Gateway, Instance, ModelError, Phase, check_name,
                     smallest_free)
 from .soft import State, change, put
@@ -24,7 +24,7 @@ def create(state: State, event: CreateGateway, now: float) -> Handled:
     except ModelError as error:
         return state, (Reply(event.request_id, errno.EINVAL, str(error)),)
     if state.committed is None:
-        return _not_yet(state, event.request_id)
+        return not_yet(state, event.request_id)
     known = state.map.gateway(event.gateway_id)
     if known is not None:
         state = state.with_map(state.map.with_gateway(replace(known, deleting=False)))
@@ -51,11 +51,34 @@ def _create_new(state: State, event: CreateGateway) -> Handled:
 
 def delete(state: State, event: DeleteGateway, now: float) -> Handled:
     if state.committed is None:
-        return _not_yet(state, event.request_id)
+        return not_yet(state, event.request_id)
     gateway = state.map.gateway(event.gateway_id)
     if gateway is not None:
+        state = no_longer_moved_to(state, gateway.id)
         state = state.with_map(state.map.with_gateway(replace(gateway, deleting=True)))
     return state, (Reply(event.request_id, 0),)
+
+
+def set_enabled(state: State, event: SetEnabled, now: float) -> Handled:
+    if state.committed is None:
+        return not_yet(state, event.request_id)
+    gateway = state.map.gateway(event.gateway_id)
+    if gateway is None:
+        known = ", ".join(g.id for g in state.map.gateways) or "none"
+        return state, (Reply(event.request_id, errno.ENOENT, f"gateway {event.gateway_id!r} is not in {state.map.pool}/"
+                             f"{state.map.group}, where there are: {known}"),)
+    if not event.enabled:
+        state = no_longer_moved_to(state, gateway.id)
+    state = state.with_map(state.map.with_gateway(replace(gateway, enabled=event.enabled)))
+    return state, (Reply(event.request_id, 0),)
+
+
+def no_longer_moved_to(state: State, gateway_id: str) -> State:
+    """What an operator moved to this gateway belongs to its owner again."""
+    for group in state.map.ana_groups:
+        if group.moved_to is not None and group.moved_to.gateway == gateway_id:
+            state = state.with_map(state.map.with_ana_group(replace(group, moved_to=None)))
+    return state
 
 
 def set_timing(state: State, event: SetTiming, now: float) -> Handled:
@@ -65,7 +88,7 @@ def set_timing(state: State, event: SetTiming, now: float) -> Handled:
     return state.with_soft(failback_doubling=event.failback_doubling), (Reply(event.request_id, 0),)
 
 
-def _not_yet(state: State, request_id: int) -> Handled:
+def not_yet(state: State, request_id: int) -> Handled:
     return state, (Reply(request_id, errno.EAGAIN, "this mgr is still taking over the gateway map of "
                          f"{state.map.pool}/{state.map.group}: try again in a moment"),)
 

@@ -31,6 +31,8 @@ def check_map(gateway_map: Map) -> None:
             _check(gateway is not None, "only an admitted instance serves", group)
             assert gateway is not None
             _check(bool(gateway.addresses), "only an instance with known addresses serves", group)
+        moved = group.moved_to is None or gateway_map.current(group.moved_to) is not None
+        _check(moved, "an ANA group is moved to an admitted instance", group)
         for writer in group.writers:
             known = gateway_map.current(writer) is not None or gateway_map.departure(writer) is not None
             _check(known, "every writer can be fenced: it is current or departed", group)

@@ -28,9 +28,11 @@ from typing import Any, Callable, Dict, Mapping, Optional, Tuple, TypeVar
 from . import detector, handover
 from .actions import Action, Commit, Reply
 from .emission import emit
-from .events import (Beacon, BeaconReceived, Committed, Confirmation, CreateGateway, DeleteGateway, Deposed, Event,
-                     Fenced, FenceFailed, GatewayStored, Outcome, SetTiming, TargetState, Tick)
-from .intent import Handled, create, delete, merge_records, remove_deleted, retiring, set_timing
+from .events import (Beacon, BeaconReceived, Command, Committed, Confirmation, CreateGateway, DeleteGateway, Deposed,
+                     Event, Fenced, FenceFailed, GatewayStored, MoveAnaGroup, Outcome, SetEnabled, SetTiming, TargetState,
+                     Tick)
+from .intent import (Handled, create, delete, merge_records, no_longer_moved_to, remove_deleted, retiring, set_enabled,
+                     set_timing)
 from .model import NO_VERSION, AnaGroup, Availability, Departed, Gateway, Instance, Map, Phase, Version
 from .soft import Acked, Soft, State, backed_off, change, drop, put
 from .timing import FLAP_WINDOW_S, Timing
@@ -66,7 +68,7 @@ def step(state: State, event: Event, now: float) -> Step:
     if state.committed is not None:
         state = _settle(state, now)
     state, actions = emit(state, now)
-    if isinstance(event, (CreateGateway, DeleteGateway, SetTiming)):
+    if isinstance(event, Command):
         state, replies = _hold_back(state, replies)
     return state, actions + replies
 
@@ -238,7 +240,7 @@ def _on_fence_failed(state: State, event: FenceFailed, now: float) -> Handled:
 _HANDLERS: Dict[type, Callable[[State, Any, float], Handled]] = {
     BeaconReceived: _on_beacon, Tick: _on_tick, Committed: _on_committed, GatewayStored: _on_stored,
     Fenced: _on_fenced, FenceFailed: _on_fence_failed, CreateGateway: create, DeleteGateway: delete,
-    SetTiming: set_timing,
+    SetEnabled: set_enabled, MoveAnaGroup: handover.move, SetTiming: set_timing,
 }
 
 
@@ -268,7 +270,8 @@ def _depart(state: State, instance: Instance, now: float) -> State:
     state = state.with_map(state.map.with_departed(Departed(instance, addresses)).with_gateway(replace(
         gateway, instance=None, addresses=frozenset(), availability=Availability.UNAVAILABLE,
         suspected_at=NO_VERSION, leaving=False)))
-    for group in served:
+    state = no_longer_moved_to(state, gateway.id)
+    for group in state.map.served_by(instance):
         state = change(state, group, phase=Phase.FENCING, holder=None, incoming=None)
     soft = state.soft
     if served or not gateway.leaving:
@@ -351,7 +354,7 @@ def _unserved_rule(state: State, group: AnaGroup, now: float) -> State:
     candidate = handover.best(state, group, now)
     if candidate is None or candidate.instance is None or retiring(state, group):
         return state
-    if handover.owner_is_coming(state, group, now):
+    if handover.home_is_coming(state, group, now):
         return state
     return change(state, group, phase=Phase.PROMOTING, incoming=candidate.instance,
                    writers=frozenset({candidate.instance}))

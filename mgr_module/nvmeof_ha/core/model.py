@@ -168,7 +168,8 @@ class AnaGroup:
 
     ``writers``: instances that may have written since the last confirmed drain or fence.  ``osd_epoch``: of the last
     fence; every context must have passed it before it serves this group.  ``target``: where a planned move leads (the
-    gateway's id; advisory, chosen again when the drain is confirmed), only while DRAINING.
+    gateway's id; advisory, chosen again when the drain is confirmed), only while DRAINING.  ``moved_to``: the instance that an operator moved the
+    group to; while it lives, the group's home is there and not at the owner.
     """
 
     id: int
@@ -180,6 +181,7 @@ class AnaGroup:
     osd_epoch: int = 0
     since: Version = NO_VERSION
     target: str = ""
+    moved_to: Optional[Instance] = None
 
     def __post_init__(self) -> None:
         shape = (self.holder is not None, self.incoming is not None)
@@ -196,6 +198,11 @@ class AnaGroup:
     def server(self) -> Optional[Instance]:
         """The one instance that may be optimized or still has I/O to drain."""
         return self.holder or self.incoming
+
+    @property
+    def home(self) -> str:
+        """The gateway id where the group belongs for now."""
+        return self.owner if self.moved_to is None else self.moved_to.gateway
 
     @property
     def permitted(self) -> Optional[Instance]:

@@ -1,6 +1,7 @@
 """Which gateway should serve an ANA group, and when a served one should move.
 
-Owner first; else the gateway that covers most, same location as the owner, least loaded, lowest id.  Pure ranking: it
+Its home first (the owner, unless an operator moved it); else the gateway that covers most, same location as the owner,
+least loaded, lowest id.  Pure ranking: it
 changes nothing and knows no phase; ``machine.py`` decides what follows.
 """
 
@@ -34,6 +35,18 @@ def ready(gateway: Gateway, stored: Mapping[str, Gateway]) -> bool:
             and record.instance == gateway.instance and gateway.addresses <= record.addresses)
 
 
+def unready(gateway: Gateway, stored: Mapping[str, Gateway]) -> str:
+    """Why the gateway cannot be given ANA groups, "" if it can; for people."""
+    if ready(gateway, stored):
+        return ""
+    for so, why in ((gateway.deleting, "is being deleted"), (not gateway.enabled, "is disabled"),
+                    (gateway.leaving, "is leaving")):
+        if so:
+            return why
+    return f"is {gateway.availability.value}" if gateway.availability is not Availability.AVAILABLE else (
+        "has addresses that the mon KV store does not hold yet")
+
+
 def choose(gateway_map: Map, group: AnaGroup, stored: Mapping[str, Gateway], load: Mapping[str, int],
            barred: FrozenSet[str] = frozenset(), shaky: FrozenSet[str] = frozenset()) -> Optional[Gateway]:
     """The best gateway for the ANA group, or None.
@@ -50,7 +63,7 @@ def choose(gateway_map: Map, group: AnaGroup, stored: Mapping[str, Gateway], loa
     def rank(gateway: Gateway) -> Tuple:
         complete, reached = covered(gateway_map, gateway, group.id)
         served, namespaces = _held(gateway_map, gateway, group)
-        return (not complete, -reached, gateway.id in shaky, gateway.id != group.owner, gateway.location != location,
+        return (not complete, -reached, gateway.id in shaky, gateway.id != group.home, gateway.location != location,
                 namespaces, served, load.get(gateway.id, 0), gateway.id)
     return min(usable, key=rank)
 

@@ -174,14 +174,14 @@ def _ana_group(at: _At) -> AnaGroup:
         id=at["id"].count(), owner=at["owner"].text(), phase=at["phase"].one_of(Phase),
         holder=at["holder"].maybe(_instance), incoming=at["incoming"].maybe(_instance),
         writers=frozenset(at["writers"].each(_instance)), osd_epoch=at["osd_epoch"].count(),
-        since=_version(at["since"]), target=at["target"].text()))
+        since=_version(at["since"]), target=at["target"].text(), moved_to=at["moved_to"].maybe(_instance)))
 
 
 def _from_ana_group(group: AnaGroup) -> Dict[str, Any]:
     return {"id": group.id, "owner": group.owner, "phase": group.phase.value,
             "holder": _from_instance(group.holder), "incoming": _from_instance(group.incoming),
             "writers": [_from_instance(w) for w in sorted(group.writers)], "osd_epoch": group.osd_epoch,
-            "since": list(group.since), "target": group.target}
+            "since": list(group.since), "target": group.target, "moved_to": _from_instance(group.moved_to)}
 
 
 def _departed(at: _At) -> Departed:
