@@ -47,9 +47,11 @@ BEACON = Beacon(
 SHORT_BEACON = Beacon("gw2", None, 0)
 
 ACK = wire.Ack(Version(34, 120), driver_age_s=0.042, want_full=("gw2",),
-               refused={"gw2#1:ffff": "gateway id 'gw2' is in use by instance gw2#1:a7e0b2c4"}, stopping=True)
+               refused={"gw2#1:ffff": "gateway id 'gw2' is in use by instance gw2#1:a7e0b2c4"}, stopping=True, gid=4213)
 
 WAKE = Version(34, 121)
+
+SOS = wire.Sos("gw2", HOLDER, gid=4213, version=Version(34, 120), target_dead=True, leaving=True, stuck=True, stopping=True)
 
 RECORD = Gateway("gw2", 2, enabled=False, deleting=True, instance=HOLDER, last_number=1,
                  addresses=frozenset({"192.0.2.12:0/4093217"}), location="row-b")
@@ -59,6 +61,7 @@ GOLDEN = {
     "beacon": (BEACON, wire.encode_beacon, wire.decode_beacon),
     "beacon_short": (SHORT_BEACON, wire.encode_beacon, wire.decode_beacon),
     "ack": (ACK, wire.encode_ack, wire.decode_ack),
+    "sos": (SOS, wire.encode_sos, wire.decode_sos),
     "wake": (WAKE, wire.encode_wake, wire.decode_wake),
     "gateway_record": (RECORD, lambda g: wire.encode_gateway_record(g).encode(), wire.decode_gateway_record),
 }

@@ -79,7 +79,9 @@ def beacons(draw: Any) -> Beacon:
 
 
 ACKS = st.builds(wire.Ack, VERSIONS, st.integers(0, 10 ** 6).map(lambda ms: ms / 1000),
-                 st.lists(TEXTS, max_size=3).map(tuple), st.dictionaries(TEXTS, TEXTS, max_size=3), st.booleans())
+                 st.lists(TEXTS, max_size=3).map(tuple), st.dictionaries(TEXTS, TEXTS, max_size=3), st.booleans(), COUNTS)
+SOSES = st.builds(wire.Sos, TEXTS, st.none() | instances(), COUNTS, VERSIONS, st.booleans(), st.booleans(), st.booleans(),
+                  st.booleans())
 JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,
                     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3), max_leaves=5)
 
@@ -97,9 +99,10 @@ def test_a_beacon_round_trips(value):
 
 
 @settings(max_examples=40, deadline=None)
-@given(ACKS, VERSIONS, gateways("gw1", 1))
-def test_an_ack_a_wake_up_and_a_record_round_trip(ack, version, gateway):
+@given(ACKS, SOSES, VERSIONS, gateways("gw1", 1))
+def test_an_ack_a_call_for_help_a_wake_up_and_a_record_round_trip(ack, sos, version, gateway):
     assert wire.decode_ack(wire.encode_ack(ack)) == ack
+    assert wire.decode_sos(wire.encode_sos(sos)) == sos
     assert wire.decode_wake(wire.encode_wake(version)) == version
     assert wire.decode_gateway_record(wire.encode_gateway_record(gateway)) == gateway
 

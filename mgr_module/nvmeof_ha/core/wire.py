@@ -1,4 +1,4 @@
-"""The JSON formats that cross between mgr and gateways: map, beacon, ack, wake-up, gateway record.
+"""The JSON formats that cross between mgr and gateways: map, beacon, ack, wake-up, call for help, gateway record.
 
 Promises: ``decode_x(encode_x(value)) == value``; whatever else arrives raises ``WireError`` with the path of the
 offending field, what was found and what is expected, and never any other exception.  Unknown fields are ignored, so
@@ -13,7 +13,8 @@ from dataclasses import fields
 from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, Tuple, TypeVar, Union
 
 from .events import Beacon, Confirmation, Outcome, TargetState
-from .model import (AnaGroup, Availability, Departed, Gateway, Instance, Map, ModelError, Phase, Subsystem, Version)
+from .model import (NO_VERSION, AnaGroup, Availability, Departed, Gateway, Instance, Map, ModelError, Phase, Subsystem,
+                    Version)
 from .timing import Timing, TimingError
 
 FORMAT = 1
@@ -260,6 +261,7 @@ class Ack(NamedTuple):
 
     ``driver_age_s``: since the driver's last tick.  ``want_full``: gateways whose full subsystem list is wanted.
     ``refused``: gateway or instance -> why its beacon was not taken.  ``stopping``: the module was stopped on purpose.
+    ``gid``: of the mgr that answers, as the mgr map names it.
     """
 
     version: Version
@@ -267,11 +269,13 @@ class Ack(NamedTuple):
     want_full: Tuple[str, ...] = ()
     refused: Dict[str, str] = {}
     stopping: bool = False
+    gid: int = 0
 
 
 def encode_ack(ack: Ack) -> bytes:
     return _dump({"version": list(ack.version), "driver_age_s": round(ack.driver_age_s, 3),
-                  "want_full": list(ack.want_full), "refused": ack.refused, "stopping": ack.stopping})
+                  "want_full": list(ack.want_full), "refused": ack.refused, "stopping": ack.stopping,
+                  "gid": ack.gid})
 
 
 def decode_ack(data: Union[bytes, str]) -> Ack:
@@ -279,7 +283,7 @@ def decode_ack(data: Union[bytes, str]) -> Ack:
     refused = at["refused"]
     names = refused._of(dict, "an object")
     return Ack(_version(at["version"]), at["driver_age_s"].number(), at["want_full"].each(_At.text),
-               {name: refused[name].text() for name in names}, at["stopping"].flag())
+               {name: refused[name].text() for name in names}, at["stopping"].flag(), at["gid"].count())
 
 
 def encode_wake(version: Version) -> bytes:
@@ -288,3 +292,30 @@ def encode_wake(version: Version) -> bytes:
 
 def decode_wake(data: Union[bytes, str]) -> Version:
     return _version(_load(data, "wake-up")["version"])
+
+
+class Sos(NamedTuple):
+    """What an agent tells the standby mgrs while its beacons go unanswered.
+
+    ``gid``, ``version``, ``stopping``: of the last ack, 0, (0, 0) and false when there was none.  ``target_dead``: its
+    warden saw the target's process end, and no mgr took note.  ``leaving``, ``stuck``: as in its beacons.
+    """
+
+    gateway: str
+    instance: Optional[Instance]
+    gid: int = 0
+    version: Version = NO_VERSION
+    target_dead: bool = False
+    leaving: bool = False
+    stuck: bool = False
+    stopping: bool = False
+
+
+def encode_sos(sos: Sos) -> bytes:
+    return _dump({**sos._asdict(), "instance": _from_instance(sos.instance), "version": list(sos.version)})
+
+
+def decode_sos(data: Union[bytes, str]) -> Sos:
+    at = _load(data, "sos")
+    return Sos(at["gateway"].name(), at["instance"].maybe(_instance), at["gid"].count(), _version(at["version"]),
+               at["target_dead"].flag(), at["leaving"].flag(), at["stuck"].flag(), at["stopping"].flag())
