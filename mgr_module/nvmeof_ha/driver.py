@@ -1,46 +1,45 @@
 """The driver of one gateway group: takes it over, then event -> ``machine.step`` -> actions in order.
 
-One thread and one queue for each group; groups do not wait for one another.  Promises: the core sees one event at a
-time with a monotonic time; actions are carried out in the order given and never block (their results are events);
-every step is checked against the invariants before anything of it is carried out, and a violated one stops the driver
-for good, as does being deposed.  A group that cannot be taken over is tried again.
-Decides nothing: what is done when is ``core/machine.py``'s.
+Promises: the core sees one event at a time with a monotonic time; actions are carried out in the order given and never
+block (their results are events); every step is checked against the invariants before anything of it is carried out,
+and a violated one stops the driver for good, as does being deposed.  A group that cannot be taken over is tried again.
+Decides nothing: what is done when is ``core/machine.py``'s.  Neither does it say how time passes: it is one generator
+(``bounded.Turns``) with one queue, run by a thread (``driver_thread.py``) or by a simulator.
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
-import threading
 import time
 from collections import deque
 from dataclasses import replace
-from queue import Empty, SimpleQueue
-from typing import Any, Callable, Deque, Dict, List, Optional
+from functools import partial
+from typing import Any, Callable, Deque, List, Optional
 
-import rados
-
-from . import seat_names, trace
-from .bounded import Bounded, TookTooLong
+from . import seat_names
+from .bounded import Bounded, TookTooLong, Turns
 from .channel import BadBeacons, Channel, Heard
 from .core import invariants, machine, wire
 from .core.actions import Action, Commit, Fence, ForgetGateway, Reply, StoreGateway, Wake
-from .core.events import BeaconReceived, Command, Committed, Deposed, Event, GatewayStored, SetTiming, Tick
+from .core.events import BeaconReceived, Committed, Deposed, Event, GatewayStored, SetTiming, Tick
 from .core.model import NO_VERSION, Map, ModelError
 from .core.soft import State
 from .core.timing import TICK_S
 from .fencer import Fencer
 from .kv_records import CREATED, GroupKey, GroupRecord, KvWriter, RecordError, Records, encode_group, encode_map_copy
-from .mon import MonCommands
+from .mon import Mons
+from .objects import GroupIo, NoSuchPool, Place, RadosFailed
 from .options import Options
-from .rados_ops import Operations
 from .seats import Seats
 from .status import Status
 from .takeover import Identity, NotActive, NotNow, TakeOver
+from .trace import Trace
 
 RETRY_S = 2.0
 LIBRADOS_S = 5.0
 MAP_COPY_EVERY_S = 2.0
+NOBODY = 0
+"""Request id of a command whose reply nobody waits for."""
 
 
 class Stop(Exception):
@@ -48,25 +47,24 @@ class Stop(Exception):
 
 
 class GroupDriver:
-    """``start`` it once; ``stop`` and ``join`` end it."""
+    """Run ``body`` once.  Its queue's items are calls, events of the core, and what watches heard (``Heard``)."""
 
-    def __init__(self, key: GroupKey, identity: Identity, cluster: Any, mon: MonCommands, records: Records,
-                 options: Options, log: logging.Logger) -> None:
-        """``cluster``: the mgr's own ``rados.Rados``."""
+    def __init__(self, key: GroupKey, identity: Identity, mon: Mons, records: Records, options: Options,
+                 log: logging.Logger, io: GroupIo, put: Callable[[Any], None], answer: Callable[[Reply], None],
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        """``put``: into this driver's queue, from any thread.  ``answer``: takes the replies to commands."""
         self.key = key
         self.status = Status()
-        self._cluster, self._records = cluster, records
+        self._records, self._gid = records, identity.gid
         self._options, self._log = options, log
-        self._queue: SimpleQueue[Any] = SimpleQueue()
+        self._trace = Trace(key, log, options.trace)
+        self._io, self._put, self._answer, self._clock = io, put, answer, clock
         self._later: Deque[Any] = deque()
-        self._stopping = threading.Event()
-        self._requests = itertools.count(1)
-        self._waiters: Dict[int, SimpleQueue] = {}
-        self._operations = Operations(self._queue)
-        self._fencer = Fencer(mon, self._queue.put, self._queue.put)
-        self._kv = KvWriter(mon, records, self._queue.put, self._fencer.busy)
-        self._bounded = Bounded(f"nvmeof_ha.{key}", lambda: self._queue.put(_nothing))
-        self._attempt = TakeOver(key, identity, mon, self._operations, self._pump, self._queue.put)
+        self._stopping = False
+        self._fencer = Fencer(mon, put, put, clock)
+        self._kv = KvWriter(mon, records, put, self._fencer.busy, clock)
+        self._bounded = Bounded(self._pump)
+        self._attempt = TakeOver(key, identity, mon, io, self._pump, put)
         self._seats: Optional[Seats] = None
         self._channel: Optional[Channel] = None
         self._state: Optional[State] = None
@@ -75,45 +73,26 @@ class GroupDriver:
         self._adopted_problems: List[str] = []
         self._copied = NO_VERSION
         self._copy_at = 0.0
-        self._bad_beacons = BadBeacons()
-        self._thread = threading.Thread(target=self._run, name=f"nvmeof_ha.{key}", daemon=True)
+        self._bad_beacons = BadBeacons(clock)
 
     # -- used by other threads --------------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        self._thread.start()
-
     def stop(self) -> None:
-        self._stopping.set()
-        self._queue.put(_nothing)
-
-    def join(self, timeout_s: float) -> bool:
-        """True when the driver and its watches have ended."""
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        """The body ends at its next turn."""
+        self._stopping = True
+        self._put(_nothing)
 
     def set_options(self, options: Options) -> None:
-        self._queue.put(lambda: self._new_options(options))
+        self._put(lambda: self._new_options(options))
 
-    def request(self, make: Callable[[int], Command], timeout_s: float) -> Optional[Reply]:
-        """Give a command to the core and wait for its reply; None: it did not come in time."""
-        request_id = next(self._requests)
-        replies: SimpleQueue[Reply] = SimpleQueue()
-        self._waiters[request_id] = replies
-        self._queue.put(make(request_id))
+    # -- the body ---------------------------------------------------------------------------------------------------
+
+    def body(self) -> Turns[None]:
+        """Until the driver is stopped, by whatever: ``status`` says why.  Closing the generator early is like the death
+        of the mgr: nothing is given back."""
         try:
-            return replies.get(timeout=timeout_s)
-        except Empty:
-            return None
-        finally:
-            self._waiters.pop(request_id, None)
-
-    # -- the thread -------------------------------------------------------------------------------------------------
-
-    def _run(self) -> None:
-        try:
-            self._take_over_until_done()
-            self._serve()
+            yield from self._take_over_until_done()
+            yield from self._serve()
         except Stop:
             self._stopped("the module is being stopped")
         except NotActive as error:
@@ -121,11 +100,10 @@ class GroupDriver:
         except (invariants.InvariantViolated, ModelError) as error:
             self._log.exception("%s: an invariant is violated, nothing is decided any more", self.key)
             self._stopped(str(error), broken=True)
-        except Exception as error:  # the outermost loop of this thread: seen in the log and in health
+        except Exception as error:  # the outermost loop: seen in the log and in health
             self._log.exception("%s: the driver failed", self.key)
             self._stopped(f"{type(error).__name__}: {error}", broken=True)
-        finally:
-            self._give_back()
+        self._give_back()
 
     def _stopped(self, reason: str, broken: bool = False) -> None:
         gone = self._seats is not None and self._seats.pool_gone
@@ -134,34 +112,29 @@ class GroupDriver:
 
     def _give_back(self) -> None:
         if self._channel is not None:
-            stopping = self._stopping.is_set()
-            self._channel.ack.prepare(wire.Ack(self._committed_version(), stopping=stopping))
+            self._channel.ack.prepare(wire.Ack(self._committed_version(), stopping=self._stopping, gid=self._gid))
             self._channel.stop()
             self._channel.join(1.0)
 
-    def _pump(self, until: Callable[[], bool], timeout_s: float) -> bool:
+    def _pump(self, until: Callable[[], bool], timeout_s: float) -> Turns[bool]:
         """Run completions and answers while something else is waited for; events wait in ``_later``."""
-        deadline = time.monotonic() + timeout_s
+        deadline = self._clock() + timeout_s
         while not until():
-            if self._stopping.is_set():
+            if self._stopping:
                 raise Stop()
-            left_s = deadline - time.monotonic()
+            left_s = deadline - self._clock()
             if left_s <= 0:
                 return False
             if self._seats is not None:
                 self._seats.poll()
             self._kv.poll()
-            try:
-                item = self._queue.get(timeout=min(left_s, TICK_S))
-            except Empty:
-                continue
-            self._take_internal(item)
+            item = yield min(left_s, TICK_S)
+            if item is not None:
+                self._take_internal(item)
         return True
 
     def _take_internal(self, item: Any) -> None:
-        if isinstance(item, rados.Completion):
-            self._operations.finish(item)
-        elif callable(item):
+        if callable(item):
             item()
         elif isinstance(item, Deposed):
             raise NotActive(item.reason)
@@ -170,14 +143,14 @@ class GroupDriver:
 
     # -- taking over ------------------------------------------------------------------------------------------------
 
-    def _take_over_until_done(self) -> None:
+    def _take_over_until_done(self) -> Turns[None]:
         while True:
             try:
-                self._take_over()
+                yield from self._take_over()
                 return
             except (NotNow, RecordError, TookTooLong) as error:
                 reason = str(error)
-            except rados.Error as error:
+            except RadosFailed as error:
                 reason = f"librados: {error}"
             if reason != self.status.waiting_for:
                 self._log.warning("%s cannot be taken over yet: %s", self.key, reason)
@@ -185,20 +158,20 @@ class GroupDriver:
                 self._seats = None
                 self._publish(pool_gone=True)
             self._publish(waiting_for=reason)
-            self._pump(lambda: False, RETRY_S)
+            yield from self._pump(lambda: False, RETRY_S)
 
-    def _take_over(self) -> None:
-        record = self._prepared_record()
+    def _take_over(self) -> Turns[None]:
+        record = yield from self._prepared_record()
         if self._seats is None:
             # Kept for later attempts: its probes may hang, and must not pile up.
-            self._seats = self._open_seats(record)
-        writable = self._attempt.wait_for_writable(self._seats)
+            self._seats = yield from self._open_seats(record)
+        writable = yield from self._attempt.wait_for_writable(self._seats)
         if record.state == CREATED:
-            self._attempt.renew_signposts(self._seats.ioctx, list(record.seats))
+            self._attempt.renew_signposts(self._seats.place, list(record.seats))
         else:
-            self._attempt.make_objects(self._seats.ioctx, list(record.seats))
-        self._bounded.call(self._cluster.wait_for_latest_osdmap, LIBRADOS_S, "fetch the newest OSD map", self._pump)
-        adopted = self._attempt.adopt(self._seats, writable, record)
+            yield from self._attempt.make_objects(self._seats.place, list(record.seats))
+        yield from self._bounded.call(self._io.wait_for_latest_osdmap, LIBRADOS_S, "fetch the newest OSD map")
+        adopted = yield from self._attempt.adopt(self._seats, writable, record)
         self._adopted_problems = adopted.problems
         gateways, self._record_problems = self._records.gateways(self.key)
         for problem in self._adopted_problems + self._record_problems:
@@ -206,71 +179,68 @@ class GroupDriver:
         found = adopted.found or Map(self.key.pool, self.key.group)
         self._log.info("%s: takes over at %s with ballot %d", self.key, found.version, adopted.ballot)
         timing = self._options.timing or found.timing
-        state, actions = machine.begin(found, gateways, adopted.ballot, timing, time.monotonic(),
-                                       self._options.failback_doubling)
+        begun = (found, tuple(gateways), adopted.ballot, timing, self._clock(), self._options.failback_doubling)
+        state, actions = machine.begin(*begun)
+        self._trace.began(*begun, state, actions)
         invariants.check_map(state.map)
-        self._channel = Channel(self._operations, self._seats.ioctx, record.seats,
-                                seat_names.wake_name(self.key.group), self._queue.put)
+        self._channel = Channel(self._io, self._seats.place, record.seats, seat_names.wake_name(self.key.group),
+                                self._clock)
         self._state = state
         for action in actions:
             self._act(action)
         self._publish(waiting_for="its first commit was not acknowledged yet", pool_gone=False)
 
-    def _prepared_record(self) -> GroupRecord:
+    def _prepared_record(self) -> Turns[GroupRecord]:
         """The group's record, with seat names."""
         record = self._records.group(self.key)
         if record is None:
             raise NotNow("its record was removed from the mon KV store")
         if not record.seats:
-            names = self._attempt.choose_names(record.control_pool or self.key.pool)
+            names = yield from self._attempt.choose_names(record.control_pool or self.key.pool)
             record = replace(record, seats=tuple(names))
-            self._write_record(record)
+            yield from self._write_record(record)
         self._record = record
         return record
 
-    def _open_seats(self, record: GroupRecord) -> Seats:
+    def _open_seats(self, record: GroupRecord) -> Turns[Seats]:
         pool = record.control_pool or self.key.pool
-        ioctx = self._open(pool)
-        probes = [self._open(pool, locator=name) for name in record.seats]
-        return Seats(self._operations, ioctx, record.seats, probes, self._queue.put)
+        place = yield from self._open(pool)
+        probe_places = []
+        for name in record.seats:
+            probe_places.append((yield from self._open(pool, locator=name)))
+        return Seats(self._io, place, record.seats, probe_places, self._put, self._clock)
 
-    def _open(self, pool: str, locator: str = "") -> Any:
-        def open_ioctx() -> Any:
-            ioctx = self._cluster.open_ioctx(pool)
-            ioctx.set_namespace(seat_names.NAMESPACE)
-            if locator:
-                ioctx.set_locator_key(locator)
-            return ioctx
+    def _open(self, pool: str, locator: str = "") -> Turns[Place]:
         try:
-            return self._bounded.call(open_ioctx, LIBRADOS_S, f"open pool {pool!r}", self._pump)
-        except rados.ObjectNotFound:
+            return (yield from self._bounded.call(partial(self._io.open, pool, locator), LIBRADOS_S,
+                                                  f"open pool {pool!r}"))
+        except NoSuchPool:
             self._publish(pool_gone=True)
             raise NotNow(f"pool {pool!r} does not exist; make it again, or delete the group's gateways") from None
 
-    def _write_record(self, record: GroupRecord) -> None:
+    def _write_record(self, record: GroupRecord) -> Turns[None]:
         done: List[bool] = []
         self._kv.write(self.key.record_key, encode_group(record), lambda: done.append(True))
-        if not self._pump(lambda: bool(done), LIBRADOS_S):
+        if not (yield from self._pump(lambda: bool(done), LIBRADOS_S)):
             raise NotNow(self._kv.problem or "the mon KV store did not answer")
 
     # -- serving ----------------------------------------------------------------------------------------------------
 
-    def _serve(self) -> None:
+    def _serve(self) -> Turns[None]:
         while self._later:
             self._take(self._later.popleft())
-        next_tick = time.monotonic()
-        while not self._stopping.is_set():
+        next_tick = self._clock()
+        while not self._stopping:
             assert self._state is not None and self._channel is not None
             if self._state.stopped:
                 raise NotActive(self._state.stopped)
-            try:
-                self._take(self._queue.get(timeout=max(0.0, next_tick - time.monotonic())))
-            except Empty:
-                pass
-            if time.monotonic() >= next_tick:
+            item = yield max(0.0, next_tick - self._clock())
+            if item is not None:
+                self._take(item)
+            if self._clock() >= next_tick:
                 self._poll()
                 self._step(Tick(self._channel.green_seats()))
-                next_tick = time.monotonic() + TICK_S
+                next_tick = self._clock() + TICK_S
         raise Stop()
 
     def _poll(self) -> None:
@@ -287,10 +257,8 @@ class GroupDriver:
                             "make the pool again and have the mgr begin anew (`ceph mgr fail`)")
 
     def _take(self, item: Any) -> None:
-        """One item of the queue: a completion, a call, what a watch heard, or an event."""
-        if isinstance(item, rados.Completion):
-            self._operations.finish(item)
-        elif callable(item):
+        """One item of the queue: a call, what a watch heard, or an event."""
+        if callable(item):
             item()
         elif isinstance(item, tuple):
             self._hear(Heard(*item))
@@ -311,14 +279,13 @@ class GroupDriver:
         self._step(BeaconReceived(beacon))
 
     def _step(self, event: Event) -> None:
-        before, now = self._state, time.monotonic()
+        before, now = self._state, self._clock()
         assert before is not None
         state, actions = machine.step(before, event, now)
+        self._trace.stepped(before, event, now, state, actions)
         if state.map is not before.map:
             invariants.check_map(state.map)
             invariants.check_step(before.map, state.map)
-        if self._log.isEnabledFor(logging.DEBUG) and (actions or not isinstance(event, Tick)):
-            self._log.debug("step %s %s", self.key, trace.line(event, now, state.map.version, actions))
         self._state = state
         for action in actions:
             self._act(action)
@@ -345,22 +312,20 @@ class GroupDriver:
             gateway = action.gateway
             stored = GatewayStored(gateway.id, gateway.instance, gateway.addresses)
             self._kv.write(self.key.gateway_key(gateway.id), wire.encode_gateway_record(gateway),
-                           lambda: self._queue.put(stored), lazy=not gateway.addresses)  # nothing can be permitted yet
+                           lambda: self._put(stored), lazy=not gateway.addresses)  # nothing can be permitted yet
         elif isinstance(action, ForgetGateway):
             self._kv.write(self.key.gateway_key(action.gateway_id), None)
         elif isinstance(action, Reply):
-            waiter = self._waiters.get(action.request_id)
-            if waiter is not None:
-                waiter.put(action)
+            self._answer(action)
 
     def _new_options(self, options: Options) -> None:
-        self._options = options
+        self._options, self._trace.on = options, options.trace
         if self._state is not None:
             timing = options.timing or self._state.map.timing
-            self._step(SetTiming(next(self._requests), timing, options.failback_doubling))
+            self._step(SetTiming(NOBODY, timing, options.failback_doubling))
 
     def _copy_map(self) -> None:
-        committed, now = self.status.committed, time.monotonic()
+        committed, now = self.status.committed, self._clock()
         if committed is None or committed.version == self._copied or now < self._copy_at:
             return
         self._copied, self._copy_at = committed.version, now + MAP_COPY_EVERY_S
@@ -377,7 +342,8 @@ class GroupDriver:
         assert self._state is not None and self._channel is not None
         refused = {**self._state.soft.refused, **self._bad_beacons.recent()}
         self._channel.ack.prepare(wire.Ack(self._committed_version(),
-                                           want_full=tuple(sorted(self._state.soft.want_full)), refused=refused))
+                                           want_full=tuple(sorted(self._state.soft.want_full)), refused=refused,
+                                           gid=self._gid))
 
     def _publish(self, **changes: Any) -> None:
         state, seats, channel = self._state, self._seats, self._channel

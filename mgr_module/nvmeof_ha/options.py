@@ -29,12 +29,13 @@ _TIMERS = {
 @dataclass(frozen=True)
 class Options:
     """``timing``: None while no usable timers were found since this mgr began: each group keeps those of its map.
-    ``control_pool``: where new groups keep their seats; empty: in the group's own pool."""
+    ``control_pool``: where new groups keep their seats; empty: in the group's own pool.  ``trace``: see ``trace.py``."""
 
     timing: Optional[Timing] = None
     failback_doubling: bool = True
     blocklist_expire_s: float = 86400.0
     control_pool: str = ""
+    trace: bool = False
 
 
 def declarations() -> List[Any]:
@@ -50,6 +51,8 @@ def declarations() -> List[Any]:
                  "or virtual machine that must be survived"},
         {"name": "control_pool", "type": "str", "default": "", "runtime": True,
          "desc": "pool for the control objects of groups created from now on; empty: the group's own pool"},
+        {"name": "trace", "type": "bool", "default": False, "runtime": True,
+         "desc": "log every step of the state machine as a JSON line, at level info; about 5 MB an hour for each gateway"},
     ]
     return declared
 
@@ -74,5 +77,6 @@ def read(value_of: Callable[[str], Any], before: Options) -> Tuple[Options, str]
         problems.append(f"blocklist_expire_s = {asked_s!r}: must be at least {SHORTEST_BLOCKLIST_S:g} s, because a "
                         "gateway that was paused for longer could write again; until it is corrected "
                         f"{expire_s:g} s is in force")
-    found = Options(timing, bool(value_of("failback_doubling")), expire_s, str(value_of("control_pool") or ""))
+    found = Options(timing, bool(value_of("failback_doubling")), expire_s, str(value_of("control_pool") or ""),
+                    bool(value_of("trace")))
     return found, "; ".join(problems)

@@ -1,31 +1,122 @@
-"""One JSON line for each step of the core: event, time, map version, actions.  Enough to replay the step later."""
+"""The trace of one driver: every step of the core as JSON lines in the mgr's log, enough to replay each of them.
+
+Off unless the module's option ``trace`` is set; then one line for each take-over, event and what came of it, at level
+info.  A tick that led to no action waits for the next line, which carries it.  From time to time, and when the trace is
+switched on, a line has the whole state, so that a replay may begin there; lines are numbered, so that a missing one is
+noticed.  ``decode`` reads them back; ``python -m conformance`` replays them through the core and compares.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import fields, is_dataclass
-from enum import Enum
-from typing import Any, Sequence
+import logging
+from dataclasses import dataclass
+from typing import Any, List, Sequence, Tuple, Union
 
-from .core import wire
-from .core.model import Map
+from .core.actions import Action
+from .core.events import Event, Tick
+from .core.model import Gateway, Map, Version
+from .core.plain import Codecs, PlainError
+from .core.soft import State
+from .core.timing import Timing
+
+MARK = "trace"
+STATE_EVERY_S = 600.0
+MOST_TICKS = 600
 
 
-def line(event: Any, now: float, version: Any, actions: Sequence[Any]) -> str:
-    return json.dumps({"now": now, "event": plain(event), "version": list(version),
-                       "actions": [plain(action) for action in actions]}, sort_keys=True, separators=(",", ":"))
+@dataclass(frozen=True)
+class Began:
+    """``machine.begin``: its arguments and what it returned."""
+
+    number: int
+    found: Map
+    records: Tuple[Gateway, ...]
+    ballot: int
+    timing: Timing
+    now: float
+    failback_doubling: bool
+    version: Version
+    actions: Tuple[Action, ...]
 
 
-def plain(value: Any) -> Any:
-    """The value as JSON knows it; a dataclass becomes an object that names its type, a set a sorted list."""
-    if isinstance(value, Map):
-        return json.loads(wire.encode_map(value))
-    if is_dataclass(value) and not isinstance(value, type):
-        return {"type": type(value).__name__, **{f.name: plain(getattr(value, f.name)) for f in fields(value)}}
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, (set, frozenset)):
-        return [plain(item) for item in sorted(value, key=str)]
-    if isinstance(value, tuple):
-        return [plain(item) for item in value]
-    return value
+@dataclass(frozen=True)
+class Stepped:
+    """``machine.step`` with this event, after the ticks, which led to no action.  ``version``: of the decided map."""
+
+    number: int
+    now: float
+    event: Event
+    version: Version
+    actions: Tuple[Action, ...] = ()
+    ticks: Tuple[Tuple[float, Tick], ...] = ()
+
+
+@dataclass(frozen=True)
+class Stands:
+    """The whole state, after the ticks."""
+
+    number: int
+    state: State
+    ticks: Tuple[Tuple[float, Tick], ...] = ()
+
+
+Line = Union[Began, Stepped, Stands]
+_CODEC = Codecs().of(Line)
+
+
+def encode(line: Line) -> str:
+    return json.dumps(_CODEC.encode(line), separators=(",", ":"))
+
+
+def decode(text: str) -> Line:
+    """Raises ``PlainError``."""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise PlainError(f"not JSON: {error}") from None
+    return _CODEC.decode(value)
+
+
+class Trace:
+    """``on`` may be set at any time by the thread that calls ``began`` and ``stepped``."""
+
+    def __init__(self, key: Any, log: logging.Logger, on: bool) -> None:
+        """``key``: names the gateway group in each line."""
+        self.on = on
+        self._key, self._log = key, log
+        self._number = 0
+        self._state_due = 0.0
+        self._ticks: List[Tuple[float, Tick]] = []
+
+    def began(self, found: Map, records: Tuple[Gateway, ...], ballot: int, timing: Timing, now: float,
+              failback_doubling: bool, state: State, actions: Sequence[Action]) -> None:
+        if self.on:
+            self._state_due = now + STATE_EVERY_S
+            self._write(Began(self._next(), found, tuple(records), ballot, timing, now, failback_doubling,
+                              state.map.version, tuple(actions)))
+
+    def stepped(self, before: State, event: Event, now: float, after: State, actions: Sequence[Action]) -> None:
+        """``before``, ``after``: the states around the step."""
+        if not self.on:
+            if self._state_due:  # what is missing from now on shows as a missing line
+                self._state_due, self._ticks, self._number = 0.0, [], self._number + 1
+            return
+        if now >= self._state_due:
+            self._state_due = now + STATE_EVERY_S
+            self._write(Stands(self._next(), before, self._taken_ticks()))
+        if isinstance(event, Tick) and not actions and len(self._ticks) < MOST_TICKS:
+            self._ticks.append((now, event))
+            return
+        self._write(Stepped(self._next(), now, event, after.map.version, tuple(actions), self._taken_ticks()))
+
+    def _next(self) -> int:
+        self._number += 1
+        return self._number
+
+    def _taken_ticks(self) -> Tuple[Tuple[float, Tick], ...]:
+        ticks, self._ticks = tuple(self._ticks), []
+        return ticks
+
+    def _write(self, line: Line) -> None:
+        self._log.info("%s %s %s", MARK, self._key, encode(line))
