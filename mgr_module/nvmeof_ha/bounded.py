@@ -1,27 +1,35 @@
-"""Calls that librados offers only in a blocking form, with a limit on the wait."""
+"""How a group's driver waits: as a generator, so that whoever runs the driver says how its time passes.
+
+What the driver does is one generator: it yields the longest time that it may wait (seconds) and is sent the next item
+of its queue, or None when that time is over.
+"""
 
 from __future__ import annotations
 
-import threading
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any, Callable, Generator, List, TypeVar
 
-Pump = Callable[[Callable[[], bool], float], bool]
+from .objects import LongEnded
+
+Result = TypeVar("Result")
+Turns = Generator[float, Any, Result]
+Pump = Callable[[Callable[[], bool], float], Turns[bool]]
+"""``yield from pump(until, timeout_s)`` runs what arrives for this driver until ``until()`` or the timeout, and returns
+which."""
 
 
 class TookTooLong(RuntimeError):
-    """The call did not return in time; its thread is left to itself and its result is thrown away."""
+    """The call did not end in time; its result will be thrown away."""
 
 
 class Bounded:
-    """Runs one such call at a time; a thread that is stuck keeps the next call from piling up behind it."""
+    """Calls that may hang, with a limit on the wait; one that hangs keeps the next from piling up behind it."""
 
-    def __init__(self, name: str, wake: Callable[[], Any]) -> None:
-        """``wake``: makes the caller's ``pump`` look at once."""
-        self._name, self._wake = name, wake
+    def __init__(self, pump: Pump) -> None:
+        self._pump = pump
         self._hangs = False
 
-    def call(self, function: Callable[[], Any], timeout_s: float, what: str, pump: Pump) -> Any:
-        """The function's result, or the exception that it raised.
+    def call(self, send: Callable[[LongEnded], None], timeout_s: float, what: str) -> Turns[Any]:
+        """The call's result, or the exception that it was ended with.  ``send(ended)`` begins it.
 
         Raises:
             TookTooLong: no result within ``timeout_s``, or an earlier call still hangs.
@@ -29,24 +37,16 @@ class Bounded:
         if self._hangs:
             raise TookTooLong(f"an earlier call to RADOS still hangs, so this is not tried: {what}; check that "
                               "the mons answer (`ceph -s`)")
-        results: List[Tuple[Any, Optional[Exception]]] = []
+        results: List[Any] = []
 
-        def run() -> None:
-            result: Tuple[Any, Optional[Exception]]
-            try:
-                result = function(), None
-            except Exception as error:  # handed to the caller below
-                result = None, error
-            # Not judged by whether the thread is alive: it takes a while to end after its result was taken.
+        def ended(result: Any) -> None:
             self._hangs = False
             results.append(result)
-            self._wake()
         self._hangs = True
-        threading.Thread(target=run, name=f"{self._name}.call", daemon=True).start()
-        if not pump(lambda: bool(results), timeout_s):
+        send(ended)
+        if not (yield from self._pump(lambda: bool(results), timeout_s)):
             raise TookTooLong(f"RADOS did not answer within {timeout_s:g} s to: {what}; check that the mons answer "
                               "(`ceph -s`)")
-        result, error = results[0]
-        if error is not None:
-            raise error
-        return result
+        if isinstance(results[0], Exception):
+            raise results[0]
+        return results[0]

@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, FrozenSet, Set
 from .core.actions import Fence
 from .core.events import Event, Fenced, FenceFailed
 from .core.model import Instance
-from .mon import Answer, MonCommandError, MonCommands, parsed
+from .mon import Answer, MonCommandError, Mons, parsed
 
 ANSWER_S = 10.0
 
@@ -28,19 +28,18 @@ def plain(address: str) -> str:
 class _Attempt:
     """One instance's fence under way."""
 
-    def __init__(self, instance: Instance, addresses: FrozenSet[str]) -> None:
-        self.instance, self.addresses = instance, addresses
+    def __init__(self, instance: Instance, addresses: FrozenSet[str], now: float) -> None:
+        self.instance, self.addresses, self.started = instance, addresses, now
         self.unanswered: Set[str] = set(addresses)
-        self.started = time.monotonic()
 
 
 class Fencer:
-    """Used by one group's driver thread only."""
+    """Used by one group's driver only."""
 
-    def __init__(self, mon: MonCommands, enqueue: Callable[[Callable[[], None]], None],
-                 report: Callable[[Event], None]) -> None:
-        """``enqueue``: run this in the driver's thread; ``report``: give this event to the core."""
-        self._mon, self._enqueue, self._report = mon, enqueue, report
+    def __init__(self, mon: Mons, enqueue: Callable[[Callable[[], None]], None], report: Callable[[Event], None],
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        """``enqueue``: run this in the driver's turn; ``report``: give this event to the core."""
+        self._mon, self._enqueue, self._report, self._clock = mon, enqueue, report, clock
         self._attempts: Dict[Instance, _Attempt] = {}
         self.failures: Dict[Instance, str] = {}
         """Why the last attempt failed, until one succeeds."""
@@ -50,7 +49,7 @@ class Fencer:
 
     def fence(self, action: Fence, expire_s: float) -> None:
         """All addresses at once: blocklist commands that reach the mons together share one proposal."""
-        attempt = _Attempt(action.instance, action.addresses)
+        attempt = _Attempt(action.instance, action.addresses, self._clock())
         self._attempts[action.instance] = attempt
         for address in sorted(action.addresses):
             command = {"prefix": "osd blocklist", "blocklistop": "add", "addr": address, "expire": expire_s}
@@ -58,7 +57,7 @@ class Fencer:
 
     def poll(self) -> None:
         for attempt in list(self._attempts.values()):
-            if time.monotonic() >= attempt.started + ANSWER_S:
+            if self._clock() >= attempt.started + ANSWER_S:
                 self._fail(attempt, f"the mons did not answer within {ANSWER_S:g} s: check that they have a quorum")
 
     def _issue(self, command: Dict[str, Any], attempt: _Attempt, answered: Callable[[Answer], None]) -> None:

@@ -24,7 +24,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tup
 
 from .core import wire
 from .core.model import Gateway, Map
-from .mon import Answer, MonCommands
+from .mon import Answer, Mons
 
 STORE_PREFIX = "mgr/nvmeof_ha/"
 SHARD_CHARACTERS = 60000
@@ -185,7 +185,7 @@ class _Write:
 
 
 class KvWriter:
-    """Writes of one group, one at a time; used by its driver's thread only.
+    """Writes of one group, one at a time; used by its driver only.
 
     Every write makes the mons commit, and for a second after any commit of theirs a blocklist entry has to wait.  So
     what is not urgent is written lazily: a while later, and not while a fence is under way.
@@ -195,10 +195,11 @@ class KvWriter:
     RETRY_S = 1.0
     LAZY_S = 1.5
 
-    def __init__(self, mon: MonCommands, records: Records, enqueue: Callable[[Callable[[], None]], None],
-                 fencing: Callable[[], bool]) -> None:
-        """``enqueue``: run this in the driver's thread."""
+    def __init__(self, mon: Mons, records: Records, enqueue: Callable[[Callable[[], None]], None],
+                 fencing: Callable[[], bool], clock: Callable[[], float] = time.monotonic) -> None:
+        """``enqueue``: run this in the driver's turn."""
         self._mon, self._records, self._enqueue, self._fencing = mon, records, enqueue, fencing
+        self._clock = clock
         self._waiting: "OrderedDict[str, _Write]" = OrderedDict()
         self._under_way: Optional[_Write] = None
         self._sent_at = self._retry_at = 0.0
@@ -208,17 +209,17 @@ class KvWriter:
               lazy: bool = False) -> None:
         """``value`` None removes the key.  ``done`` is called once the store took exactly this write."""
         self._waiting.pop(key, None)
-        self._waiting[key] = _Write(key, value, done, time.monotonic() + self.LAZY_S if lazy else 0.0)
+        self._waiting[key] = _Write(key, value, done, self._clock() + self.LAZY_S if lazy else 0.0)
         self._next()
 
     def poll(self) -> None:
-        now = time.monotonic()
+        now = self._clock()
         if self._under_way is not None and now >= self._sent_at + self.ANSWER_S:
             self._failed(self._under_way, f"no answer within {self.ANSWER_S:g} s")
         self._next()
 
     def _next(self) -> None:
-        now = time.monotonic()
+        now = self._clock()
         if self._under_way is not None or now < self._retry_at:
             return
         fencing = self._fencing()
@@ -244,7 +245,7 @@ class KvWriter:
 
     def _failed(self, write: _Write, why: str) -> None:
         self.problem = f"mon KV key {STORE_PREFIX}{write.key} could not be written: {why}"
-        self._under_way, self._retry_at = None, time.monotonic() + self.RETRY_S
+        self._under_way, self._retry_at = None, self._clock() + self.RETRY_S
         if write.key not in self._waiting:
             self._waiting[write.key] = write
             self._waiting.move_to_end(write.key, last=False)

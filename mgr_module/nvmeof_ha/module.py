@@ -14,7 +14,7 @@ from typing import Any, Dict, Optional
 from mgr_module import MgrModule
 
 from . import commands, compat, options
-from .driver import GroupDriver
+from .driver_thread import DriverThread
 from .health import Checks, Health
 from .kv_records import CREATING, GroupKey, GroupRecord, RecordError, Records, encode_group, put_command, remove_command
 from .mon import MonCommandError, MonCommands
@@ -38,7 +38,7 @@ class Module(MgrModule):
         self._started = threading.Event()
         self._lock = threading.Lock()
         self._beginning = threading.Lock()
-        self._drivers: Dict[GroupKey, GroupDriver] = {}
+        self._drivers: Dict[GroupKey, DriverThread] = {}
         self._health = Health()
         self._shown_checks: Optional[Checks] = None
         self._options = options.Options()
@@ -100,7 +100,7 @@ class Module(MgrModule):
     def ready(self, timeout_s: float) -> bool:
         return self._started.wait(timeout_s)
 
-    def driver(self, key: GroupKey) -> Optional[GroupDriver]:
+    def driver(self, key: GroupKey) -> Optional[DriverThread]:
         with self._lock:
             return self._drivers.get(key)
 
@@ -109,7 +109,7 @@ class Module(MgrModule):
         record = self.records.group(key)
         return (self._options.control_pool if record is None else record.control_pool) or key.pool
 
-    def begin_group(self, key: GroupKey) -> GroupDriver:
+    def begin_group(self, key: GroupKey) -> DriverThread:
         """Note a new group in the KV store and look after it.  Raises ``MonCommandError``."""
         with self._beginning:  # two drivers of one group would share a ballot
             driver = self.driver(key)
@@ -136,8 +136,8 @@ class Module(MgrModule):
 
     # -- own --------------------------------------------------------------------------------------------------------
 
-    def _start_driver(self, key: GroupKey) -> GroupDriver:
-        driver = GroupDriver(key, self._identity, self.rados, self.mon, self.records, self._options, self.log)
+    def _start_driver(self, key: GroupKey) -> DriverThread:
+        driver = DriverThread(key, self._identity, self.rados, self.mon, self.records, self._options, self.log)
         with self._lock:
             self._drivers[key] = driver
         driver.start()

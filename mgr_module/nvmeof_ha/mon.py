@@ -11,7 +11,7 @@ import errno
 import json
 import threading
 from queue import Empty, SimpleQueue
-from typing import Any, Callable, Dict, NamedTuple, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Protocol, Tuple
 
 Send = Callable[..., None]
 
@@ -26,6 +26,12 @@ class Answer(NamedTuple):
     def describe(self) -> str:
         name = errno.errorcode.get(-self.code, str(self.code))
         return f"{name}: {self.text.strip()}" if self.text.strip() else name
+
+
+class Mons(Protocol):
+    """Where commands to the mons go; ``done`` is called at any time, on any thread, and must only enqueue."""
+
+    def issue(self, command: Dict[str, Any], done: Callable[[Answer], None]) -> None: ...
 
 
 class MonCommandError(RuntimeError):

@@ -18,7 +18,7 @@ Ended = Callable[[int], None]
 OmapRead = Callable[[int, Omap], None]
 """Gets 0 or a negative errno, and what was read: nothing on an error."""
 LongEnded = Callable[[Any], None]
-"""Gets the result, or a ``RadosFailed`` in its place (given, not raised)."""
+"""Gets the result, or the exception in its place: a ``RadosFailed``, given and not raised."""
 Place = Any
 """A pool, RADOS namespace and locator key: what ``GroupIo.open`` answered; only a ``GroupIo`` looks into it."""
 
@@ -57,8 +57,8 @@ class Guard:
 
 @dataclass(frozen=True)
 class ObjectWrite:
-    """One atomic write of one object: all of it or nothing.  Without ``create`` a write of ``omap`` or ``data`` makes an
-    object that is missing, unless a guard keeps it from that."""
+    """One atomic write of one object: all of it or nothing.  Without ``create``, writing ``omap`` or ``data`` makes a
+    missing object, unless a guard keeps it from that."""
 
     create: Optional[Create] = None
     guard: Optional[Guard] = None

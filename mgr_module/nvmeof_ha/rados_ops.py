@@ -1,29 +1,29 @@
-"""RADOS operations that cannot hang their caller: each is sent, and its end arrives in the caller's queue.
+"""RADOS for one group's driver (``objects.GroupIo``), through librados.
 
 Promises: no call here waits for an OSD; the librados callback does nothing but put the completion into the queue (in a
-sub-interpreter it runs in the wrong interpreter); what an operation needs stays alive until it ends.
-An operation is never cancelled: one that was given up may still land, so every write here must be guarded or harmless.
+sub-interpreter it runs in the wrong interpreter); what an operation needs stays alive until it ends; what librados
+offers only in a blocking form runs in a thread of its own.
 """
 
 from __future__ import annotations
 
 import errno
+import threading
 from dataclasses import dataclass
-from queue import SimpleQueue
+from functools import partial
 from typing import Any, Callable, Dict, Tuple
 
 import rados
 
-BuildWrite = Callable[[Any, Any], None]
-Ended = Callable[[int], None]
-Omap = Dict[str, bytes]
+from . import seat_names
+from .objects import (AckSource, Create, Ended, LongEnded, NoSuchPool, ObjectWrite, OmapRead, Place, RadosFailed,
+                      Relation)
+from .seat_watch import SeatWatch
 
 MOST_KEYS = 1000
 
-
-def describe(code: int) -> str:
-    """The name of a negative errno."""
-    return errno.errorcode.get(-code, str(code))
+_CREATE = {Create.EXCLUSIVE: rados.LIBRADOS_CREATE_EXCLUSIVE, Create.IDEMPOTENT: rados.LIBRADOS_CREATE_IDEMPOTENT}
+_COMPARE = {Relation.LOWER: rados.LIBRADOS_CMPXATTR_OP_LT, Relation.EQUAL: rados.LIBRADOS_CMPXATTR_OP_EQ}
 
 
 @dataclass
@@ -33,33 +33,63 @@ class _UnderWay:
     ended: Ended
 
 
-class Operations:
-    """The operations of one thread: it sends them, takes completions out of ``queue`` and hands them to ``finish``."""
+class RadosIo:
+    """The operations of one driver: it sends them, and runs what ``in_turn`` makes of each item of its queue."""
 
-    def __init__(self, queue: "SimpleQueue[Any]") -> None:
-        self._put = queue.put
+    def __init__(self, cluster: Any, put: Callable[[Any], None], name: str) -> None:
+        """``cluster``: the mgr's own ``rados.Rados``.  ``put``: into the driver's queue; safe in any interpreter, so
+        implemented in C.  ``name``: of the threads."""
+        self._cluster, self._put, self._name = cluster, put, name
         self._under_way: Dict[int, _UnderWay] = {}
 
-    def write(self, ioctx: Any, name: str, build: BuildWrite, ended: Ended) -> None:
-        """One atomic write; ``build(ioctx, write_op)`` says what; ``ended`` gets 0 or a negative errno."""
-        with rados.WriteOpCtx() as write_op:
-            build(ioctx, write_op)
-            self._send(lambda: ioctx.operate_aio_write_op(write_op, name, oncomplete=self._put), (write_op,), ended)
+    def in_turn(self, item: Any) -> Any:
+        """An item of the queue as the driver takes it: a completion becomes the call that tells who waits for it."""
+        return partial(self._finish, item) if isinstance(item, rados.Completion) else item
 
-    def read_omap(self, ioctx: Any, name: str, ended: Callable[[int, Omap], None]) -> None:
+    def open(self, pool: str, locator: str, ended: LongEnded) -> None:
+        def open_ioctx() -> Any:
+            try:
+                ioctx = self._cluster.open_ioctx(pool)
+            except rados.ObjectNotFound as error:
+                raise NoSuchPool(str(error)) from None
+            ioctx.set_namespace(seat_names.NAMESPACE)
+            if locator:
+                ioctx.set_locator_key(locator)
+            return ioctx
+        self._in_thread(open_ioctx, ended)
+
+    def wait_for_latest_osdmap(self, ended: LongEnded) -> None:
+        self._in_thread(self._cluster.wait_for_latest_osdmap, ended)
+
+    def write(self, place: Place, name: str, what: ObjectWrite, ended: Ended) -> None:
+        with rados.WriteOpCtx() as write_op:
+            if what.create is not None:
+                write_op.new(_CREATE[what.create])
+            if what.guard is not None:
+                write_op.omap_cmp(what.guard.key, what.guard.value.decode(), _COMPARE[what.guard.relation])
+            if what.omap:
+                place.set_omap(write_op, tuple(what.omap), tuple(what.omap.values()))
+            if what.data is not None:
+                write_op.write_full(what.data)
+            self._send(lambda: place.operate_aio_write_op(write_op, name, oncomplete=self._put), (write_op,), ended)
+
+    def read_omap(self, place: Place, name: str, ended: OmapRead) -> None:
         with rados.ReadOpCtx() as read_op:
-            values, _ = ioctx.get_omap_vals(read_op, "", "", MOST_KEYS)
+            values, _ = place.get_omap_vals(read_op, "", "", MOST_KEYS)
 
             def read(code: int) -> None:
                 ended(code, dict(values) if code == 0 else {})
-            self._send(lambda: ioctx.operate_aio_read_op(read_op, name, oncomplete=self._put), (read_op, values), read)
+            self._send(lambda: place.operate_aio_read_op(read_op, name, oncomplete=self._put), (read_op, values), read)
 
-    def notify(self, ioctx: Any, name: str, message: str, timeout_ms: int, ended: Ended) -> None:
+    def notify(self, place: Place, name: str, text: str, timeout_ms: int, ended: Ended) -> None:
         put = self._put
 
         def told(completion: Any, _code: Any, _acks: Any, _timeouts: Any) -> None:
             put(completion)
-        self._send(lambda: ioctx.aio_notify(name, told, message, timeout_ms), (told,), ended)
+        self._send(lambda: place.aio_notify(name, told, text, timeout_ms), (told,), ended)
+
+    def watch(self, seat: int, name: str, place: Place, ack: AckSource) -> SeatWatch:
+        return SeatWatch(seat, name, place, self._put, ack)
 
     def _send(self, send: Callable[[], Any], kept: Tuple[Any, ...], ended: Ended) -> None:
         try:
@@ -70,12 +100,18 @@ class Operations:
         else:
             self._under_way[id(completion)] = _UnderWay(completion, kept, ended)
 
-    def finish(self, completion: Any) -> None:
-        """A completion came out of the queue: tell who waits for it."""
+    def _finish(self, completion: Any) -> None:
         operation = self._under_way.pop(id(completion), None)
         if operation is not None:
             operation.ended(completion.get_return_value())
 
-    @property
-    def outstanding(self) -> int:
-        return len(self._under_way)
+    def _in_thread(self, function: Callable[[], Any], ended: LongEnded) -> None:
+        def run() -> None:
+            try:
+                result = function()
+            except rados.Error as error:
+                result = RadosFailed(str(error))
+            except Exception as error:  # the outermost frame of this thread: the driver raises it
+                result = error
+            self._put(lambda: ended(result))
+        threading.Thread(target=run, name=f"{self._name}.call", daemon=True).start()

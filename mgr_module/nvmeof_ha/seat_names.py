@@ -43,9 +43,10 @@ def candidates(group: str, seat: int) -> List[str]:
     return [first] + [f"{first}.{k}" for k in range(1, CANDIDATES)]
 
 
-def index_omap(seat_names: Sequence[str]) -> Dict[str, str]:
+def index_omap(seat_names: Sequence[str]) -> Dict[str, bytes]:
     """What readers find in the index object."""
-    return {"format": INDEX_FORMAT, **{f"seat.{n}": name for n, name in enumerate(seat_names)}}
+    values = {"format": INDEX_FORMAT, **{f"seat.{n}": name for n, name in enumerate(seat_names)}}
+    return {key: value.encode() for key, value in values.items()}
 
 
 def choose(placed: Sequence[Sequence[Placed]]) -> Tuple[str, ...]:

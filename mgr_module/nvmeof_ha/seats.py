@@ -13,20 +13,19 @@ from __future__ import annotations
 
 import errno
 import time
-from typing import Any, Callable, List, Optional, Sequence
-
-from rados import LIBRADOS_CMPXATTR_OP_EQ, LIBRADOS_CMPXATTR_OP_LT, LIBRADOS_CREATE_EXCLUSIVE
+from typing import Callable, List, Optional, Sequence
 
 from .core import wire
 from .core.events import Committed, Deposed, Event
 from .core.model import Map, Version
 from .core.register import CLAIM_KEY, MAP_KEY, QUORUM, Progress, Tally, decode_claim, encode_claim
-from .rados_ops import Omap, Operations, describe
+from .objects import Create, GroupIo, Guard, ObjectWrite, Omap, Place, Relation, describe
 from .seat_names import probe_name
 
 PROBE_EVERY_S = 1.0
 PROBE_LATE_S = 0.5
 PROBE_VALID_S = 3.0
+_PROBE_WRITE = ObjectWrite(data=b"probe")
 CHECK_EVERY_S = 1.0
 """Sooner than a lease ends for want of two readable seats."""
 MENDED_TOLD_S = 60.0
@@ -38,33 +37,20 @@ BALLOT_LEAP = 1_000_000
 must not depose every mgr for ever.  A seat that holds it takes no commit either way."""
 
 
-def guarded_write(version: Version, gateway_map: Optional[Map]) -> Callable[[Any, Any], None]:
+def guarded_write(version: Version, gateway_map: Optional[Map]) -> ObjectWrite:
     """The claim, and the map unless it is a bare claim, if the seat's claim is lower; the object must exist."""
     values = _values(version, gateway_map)
-
-    def build(ioctx: Any, write_op: Any) -> None:
-        write_op.omap_cmp(CLAIM_KEY, values[CLAIM_KEY].decode(), LIBRADOS_CMPXATTR_OP_LT)
-        ioctx.set_omap(write_op, tuple(values), tuple(values.values()))
-    return build
+    return ObjectWrite(guard=Guard(CLAIM_KEY, Relation.LOWER, values[CLAIM_KEY]), omap=values)
 
 
-def _same_claim_write(version: Version, gateway_map: Map) -> Callable[[Any, Any], None]:
+def _same_claim_write(version: Version, gateway_map: Map) -> ObjectWrite:
     """The map, if the seat still holds the claim it was written with."""
     values = _values(version, gateway_map)
-
-    def build(ioctx: Any, write_op: Any) -> None:
-        write_op.omap_cmp(CLAIM_KEY, values[CLAIM_KEY].decode(), LIBRADOS_CMPXATTR_OP_EQ)
-        ioctx.set_omap(write_op, tuple(values), tuple(values.values()))
-    return build
+    return ObjectWrite(guard=Guard(CLAIM_KEY, Relation.EQUAL, values[CLAIM_KEY]), omap=values)
 
 
-def _new_seat(version: Version, gateway_map: Map) -> Callable[[Any, Any], None]:
-    values = _values(version, gateway_map)
-
-    def build(ioctx: Any, write_op: Any) -> None:
-        write_op.new(LIBRADOS_CREATE_EXCLUSIVE)
-        ioctx.set_omap(write_op, tuple(values), tuple(values.values()))
-    return build
+def _new_seat(version: Version, gateway_map: Map) -> ObjectWrite:
+    return ObjectWrite(create=Create.EXCLUSIVE, omap=_values(version, gateway_map))
 
 
 def _values(version: Version, gateway_map: Optional[Map]) -> Omap:
@@ -89,9 +75,9 @@ def map_in(omap: Omap) -> Optional[Map]:
 class Seat:
     """One seat object: whether its placement group takes writes, and how the last write fared."""
 
-    def __init__(self, number: int, name: str, ioctx: Any) -> None:
-        """``ioctx``: with the seat's name as locator key, for the probe."""
-        self.number, self.name, self.probe_ioctx = number, name, ioctx
+    def __init__(self, number: int, name: str, probe_place: Place) -> None:
+        """``probe_place``: with the seat's name as locator key."""
+        self.number, self.name, self.probe_place = number, name, probe_place
         self.problem = ""
         self.busy = self.missing = self.damaged = self.checking = False
         self.checked = self.mended_at = float("-inf")
@@ -115,13 +101,13 @@ class Seat:
 
 
 class Seats:
-    """Used by one group's driver thread only."""
+    """Used by one group's driver only."""
 
-    def __init__(self, operations: Operations, ioctx: Any, names: Sequence[str], probe_ioctxs: Sequence[Any],
-                 report: Callable[[Event], None]) -> None:
+    def __init__(self, io: GroupIo, place: Place, names: Sequence[str], probe_places: Sequence[Place],
+                 report: Callable[[Event], None], clock: Callable[[], float] = time.monotonic) -> None:
         """``report``: give this event to the core."""
-        self._operations, self.ioctx, self._report = operations, ioctx, report
-        self.seats = [Seat(n, name, probe_ioctxs[n]) for n, name in enumerate(names)]
+        self._io, self.place, self._report, self._clock = io, place, report, clock
+        self.seats = [Seat(n, name, probe_places[n]) for n, name in enumerate(names)]
         self._map: Optional[Map] = None
         self._tally: Optional[Tally] = None
         self._values: Omap = {}
@@ -139,7 +125,7 @@ class Seats:
 
     def poll(self) -> None:
         """Called each tick: probes that are due, retries, laggards."""
-        now = time.monotonic()
+        now = self._clock()
         for seat in self.seats:
             if not seat.probing and now - seat.probe_sent >= PROBE_EVERY_S:
                 self._probe(seat, now)
@@ -148,7 +134,7 @@ class Seats:
         self._offer_all()
 
     def writable(self) -> List[Seat]:
-        now = time.monotonic()
+        now = self._clock()
         return [seat for seat in self.seats if seat.writable(now)]
 
     @property
@@ -157,7 +143,7 @@ class Seats:
         return self._tally is not None and len(self._tally.seats) == len(self.seats)
 
     def problems(self) -> List[str]:
-        now = time.monotonic()
+        now = self._clock()
         found = [seat.problem for seat in self.seats if seat.problem]
         stalled = [seat for seat in self.seats if not seat.writable(now) and not seat.problem]
         found += [f"seat object {seat.name}: its placement group takes no writes" for seat in stalled]
@@ -177,12 +163,12 @@ class Seats:
         def ended(code: int) -> None:
             seat.probing = False
             if code == 0:
-                seat.probe_taken = time.monotonic()
+                seat.probe_taken = self._clock()
             elif code == -errno.ENOENT:
                 self.pool_gone = True  # a probe makes its object, so only the pool can be missing
             elif not self.fenced_here(code):
-                seat.failed(f"its placement group refuses a write: {describe(code)}", time.monotonic())
-        self._operations.write(seat.probe_ioctx, probe_name(seat.name), _probe_write, ended)
+                seat.failed(f"its placement group refuses a write: {describe(code)}", self._clock())
+        self._io.write(seat.probe_place, probe_name(seat.name), _PROBE_WRITE, ended)
 
     # -- what the seats hold ----------------------------------------------------------------------------------------
 
@@ -197,7 +183,7 @@ class Seats:
             seat.checking = False
             if self._tally is not None and self._tally.version == tally.version and not seat.busy:
                 self._checked(seat, code, omap)
-        self._operations.read_omap(self.ioctx, seat.name, read)
+        self._io.read_omap(self.place, seat.name, read)
 
     def _checked(self, seat: Seat, code: int, omap: Omap) -> None:
         assert self._tally is not None
@@ -207,7 +193,7 @@ class Seats:
             return
         self._tally = self._tally.lost(seat.number)
         if same_claim:
-            seat.damaged, seat.mended_at = True, time.monotonic()
+            seat.damaged, seat.mended_at = True, self._clock()
             seat.mended = (f"seat object {seat.name} was written by somebody else ({_not_a_map(data)}) and gets its "
                            "map back; find out who may write to this RADOS namespace (README, Caps)")
         self._offer_all()
@@ -215,7 +201,7 @@ class Seats:
     # -- commits --------------------------------------------------------------------------------------------------
 
     def _offer_all(self) -> None:
-        now = time.monotonic()
+        now = self._clock()
         for seat in self.seats:
             if self._tally is None or self._deposed:
                 return
@@ -227,20 +213,20 @@ class Seats:
     def _offer(self, seat: Seat) -> None:
         assert self._map is not None and self._tally is not None
         gateway_map, version = self._map, self._map.version
-        build = guarded_write(version, gateway_map)
+        what = guarded_write(version, gateway_map)
         if seat.missing:
             # A new, empty seat must not stand in for a lost one until both others hold the newest map.
             if len(self._tally.seats - {seat.number}) < QUORUM:
                 return
-            build = _new_seat(version, gateway_map)
+            what = _new_seat(version, gateway_map)
         elif seat.damaged:
-            build = _same_claim_write(version, gateway_map)
+            what = _same_claim_write(version, gateway_map)
         seat.busy = True
-        self._operations.write(self.ioctx, seat.name, build, lambda code: self._written(seat, version, code))
+        self._io.write(self.place, seat.name, what, lambda code: self._written(seat, version, code))
 
     def _written(self, seat: Seat, version: Version, code: int) -> None:
         seat.busy = False
-        now = time.monotonic()
+        now = self._clock()
         if code == 0:
             seat.took()
             if self._tally is not None and version == self._tally.version:
@@ -264,7 +250,7 @@ class Seats:
 
         def read(code: int, omap: Omap) -> None:
             seat.busy = False
-            now = time.monotonic()
+            now = self._clock()
             try:
                 claim = claim_in(omap)
             except ValueError as error:
@@ -275,7 +261,7 @@ class Seats:
                     seat.failed(f"refused a commit and its claim could not be read: {describe(code)}", now)
                 return
             self._refused(seat, claim, now)
-        self._operations.read_omap(self.ioctx, seat.name, read)
+        self._io.read_omap(self.place, seat.name, read)
 
     def _refused(self, seat: Seat, claim: Version, now: float) -> None:
         if self._tally is None:
@@ -302,10 +288,6 @@ class Seats:
         if not self._deposed:
             self._deposed = True
             self._report(Deposed(reason))
-
-
-def _probe_write(_ioctx: Any, write_op: Any) -> None:
-    write_op.write_full(b"probe")
 
 
 def _not_a_map(data: Optional[bytes]) -> str:

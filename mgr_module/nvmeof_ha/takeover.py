@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import errno
 from functools import partial
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set
-
-from rados import LIBRADOS_CREATE_IDEMPOTENT
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from . import seat_names
+from .bounded import Pump, Turns
 from .core import register, wire
 from .core.model import Map, Version
 from .kv_records import CREATING, GroupKey, GroupRecord
-from .mon import Answer, MonCommandError, MonCommands, parsed
-from .rados_ops import Omap, Operations, describe
+from .mon import Answer, MonCommandError, Mons, parsed
+from .objects import Create, GroupIo, ObjectWrite, Omap, Place, describe
 from .seats import BALLOT_LEAP, Seat, Seats, claim_in, guarded_write, map_in
 
 ANSWER_S = 5.0
@@ -42,10 +41,6 @@ class Adopted(NamedTuple):
     problems: List[str]
 
 
-Pump = Callable[[Callable[[], bool], float], bool]
-"""``pump(until, timeout_s)`` runs what arrives for this driver until ``until()`` or the timeout, and returns which."""
-
-
 class Identity(NamedTuple):
     """This mgr, as the mgr map that made it the active one names it."""
 
@@ -54,35 +49,36 @@ class Identity(NamedTuple):
 
 
 class TakeOver:
-    """Used in the driver's thread, for as many attempts as it takes."""
+    """Used by one group's driver only, for as many attempts as it takes."""
 
-    def __init__(self, key: GroupKey, identity: Identity, mon: MonCommands, operations: Operations, pump: Pump,
+    def __init__(self, key: GroupKey, identity: Identity, mon: Mons, io: GroupIo, pump: Pump,
                  enqueue: Callable[[Callable[[], None]], None]) -> None:
+        """``enqueue``: run this in the driver's turn."""
         self._key, self._identity = key, identity
-        self._mon, self._operations, self._pump, self._enqueue = mon, operations, pump, enqueue
+        self._mon, self._io, self._pump, self._enqueue = mon, io, pump, enqueue
         self._made: Dict[str, Optional[int]] = {}
 
     # -- control objects ------------------------------------------------------------------------------------------
 
-    def choose_names(self, pool: str) -> List[str]:
+    def choose_names(self, pool: str) -> Turns[List[str]]:
         """Names of the three seat objects, by where their placement groups are now."""
-        tree = self._ask({"prefix": "osd tree", "format": "json"})
+        tree = yield from self._ask({"prefix": "osd tree", "format": "json"})
         hosts = seat_names.hosts_of_osds(tree)
         placed: List[List[seat_names.Placed]] = []
         for seat in range(register.SEATS):
             placed.append([])
             for name in seat_names.candidates(self._key.group, seat):
-                found = self._ask({"prefix": "osd map", "pool": pool, "object": name,
-                                   "nspace": seat_names.NAMESPACE, "format": "json"})
+                found = yield from self._ask({"prefix": "osd map", "pool": pool, "object": name,
+                                              "nspace": seat_names.NAMESPACE, "format": "json"})
                 placed[-1].append(seat_names.Placed(name, frozenset(hosts.get(osd, f"osd.{osd}") for osd in
                                                                     found["acting"]), found["acting_primary"]))
         return list(seat_names.choose(placed))
 
-    def make_objects(self, ioctx: Any, names: List[str]) -> None:
+    def make_objects(self, place: Place, names: List[str]) -> Turns[None]:
         """Seats, wake object and index of a group that is being created; harmless where they exist."""
         wanted = {**{name: {} for name in names}, **self._signposts(names)}
-        self._make(ioctx, wanted)
-        self._pump(lambda: None not in self._made.values(), ANSWER_S)
+        self._make(place, wanted)
+        yield from self._pump(lambda: None not in self._made.values(), ANSWER_S)
         for name in wanted:
             code = self._made[name]
             if code != 0:
@@ -90,30 +86,27 @@ class TakeOver:
                 raise NotNow(f"object {name} could not be made in namespace {seat_names.NAMESPACE}: {why}; check that "
                              "the pool takes writes (`ceph -s`)")
 
-    def renew_signposts(self, ioctx: Any, names: List[str]) -> None:
+    def renew_signposts(self, place: Place, names: List[str]) -> None:
         """Wake object and index again, as the record has them: a damaged index would keep a gateway from starting.
         Nobody waits for them."""
-        self._make(ioctx, self._signposts(names))
+        self._make(place, self._signposts(names))
 
-    def _signposts(self, names: List[str]) -> Dict[str, Dict[str, str]]:
+    def _signposts(self, names: List[str]) -> Dict[str, Omap]:
         return {seat_names.wake_name(self._key.group): {},
                 seat_names.index_name(self._key.group): seat_names.index_omap(names)}
 
-    def _make(self, ioctx: Any, wanted: Dict[str, Dict[str, str]]) -> None:
-        def make(_ioctx: Any, write_op: Any, omap: Dict[str, str]) -> None:
-            write_op.new(LIBRADOS_CREATE_IDEMPOTENT)
-            if omap:
-                _ioctx.set_omap(write_op, tuple(omap), tuple(omap.values()))
+    def _make(self, place: Place, wanted: Dict[str, Omap]) -> None:
         for name, omap in wanted.items():
             if self._made.get(name, -1) is not None:  # an attempt that still hangs is not sent again
                 self._made[name] = None
-                self._operations.write(ioctx, name, partial(make, omap=omap), partial(self._made.__setitem__, name))
+                self._io.write(place, name, ObjectWrite(create=Create.IDEMPOTENT, omap=omap),
+                               partial(self._made.__setitem__, name))
 
     # -- ballot, claims, map --------------------------------------------------------------------------------------
 
-    def wait_for_writable(self, seats: Seats) -> List[Seat]:
+    def wait_for_writable(self, seats: Seats) -> Turns[List[Seat]]:
         """Seats whose placement group just took a write: a claim to another one would only block its readers."""
-        self._wait_most(lambda: len(seats.writable()), ANSWER_S)
+        yield from self._wait_most(lambda: len(seats.writable()), ANSWER_S)
         if seats.pool_gone:
             raise NotNow("the pool of its control objects does not exist any more")
         found = seats.writable()
@@ -122,11 +115,11 @@ class TakeOver:
                                     *seats.problems()]))
         return found
 
-    def adopt(self, seats: Seats, writable: List[Seat], record: GroupRecord) -> Adopted:
+    def adopt(self, seats: Seats, writable: List[Seat], record: GroupRecord) -> Turns[Adopted]:
         """Raises ``NotNow`` or ``NotActive``."""
-        ballot = self._ballot()
-        claimed = self._claim(seats, writable, ballot)
-        maps, problems = self._read(seats, claimed)
+        ballot = yield from self._ballot()
+        claimed = yield from self._claim(seats, writable, ballot)
+        maps, problems = yield from self._read(seats, claimed)
         try:
             found = register.adopt(maps, [seat.number for seat in claimed])
         except ValueError as error:
@@ -136,8 +129,8 @@ class TakeOver:
                          "restore them, or delete the group's gateways and create them again")
         return Adopted(ballot, found, problems)
 
-    def _ballot(self) -> int:
-        mgr_map = self._ask({"prefix": "mgr dump", "format": "json"})
+    def _ballot(self) -> Turns[int]:
+        mgr_map = yield from self._ask({"prefix": "mgr dump", "format": "json"})
         if mgr_map["epoch"] < self._identity.map_epoch:
             raise NotNow(f"a mon answered with mgr map e{mgr_map['epoch']}, which is older than the one that made this "
                          f"mgr the active one, e{self._identity.map_epoch}")
@@ -146,7 +139,7 @@ class TakeOver:
                             f"one, not this one (gid {self._identity.gid})")
         return mgr_map["epoch"]
 
-    def _claim(self, seats: Seats, writable: List[Seat], ballot: int) -> List[Seat]:
+    def _claim(self, seats: Seats, writable: List[Seat], ballot: int) -> Turns[List[Seat]]:
         claim = Version(ballot, 0)
         held: Dict[int, Version] = {}
         problems: Dict[int, str] = {}
@@ -166,14 +159,14 @@ class TakeOver:
             if code == 0:
                 held[seat.number] = claim
             elif code == -errno.ECANCELED:
-                self._operations.read_omap(seats.ioctx, seat.name, partial(refused, seat))
+                self._io.read_omap(seats.place, seat.name, partial(refused, seat))
             elif not seats.fenced_here(code):
                 seat.missing = seat.missing or code == -errno.ENOENT
                 problems[seat.number] = (f"seat object {seat.name} is missing" if seat.missing else
                                          f"seat object {seat.name} refused a claim: {describe(code)}")
         for seat in writable:
-            self._operations.write(seats.ioctx, seat.name, guarded_write(claim, None), partial(written, seat))
-        self._wait_most(lambda: len(held) + len(problems), ANSWER_S, len(writable))
+            self._io.write(seats.place, seat.name, guarded_write(claim, None), partial(written, seat))
+        yield from self._wait_most(lambda: len(held) + len(problems), ANSWER_S, len(writable))
         ahead = [v for v in held.values() if ballot < v.ballot <= ballot + BALLOT_LEAP]
         if ahead:
             raise NotNow(f"a seat holds the claim {max(ahead)}, which is above ballot {ballot}: another mgr is at work")
@@ -187,7 +180,7 @@ class TakeOver:
                                     *problems.values()]))
         return claimed
 
-    def _read(self, seats: Seats, claimed: List[Seat]) -> Any:
+    def _read(self, seats: Seats, claimed: List[Seat]) -> Turns[Tuple[Dict[int, Optional[Map]], List[str]]]:
         maps: Dict[int, Optional[Map]] = {}
         answered: Set[int] = set()
         problems: List[str] = []
@@ -208,21 +201,21 @@ class TakeOver:
                 return
             maps[seat.number] = found
         for seat in claimed:
-            self._operations.read_omap(seats.ioctx, seat.name, partial(read, seat))
-        self._wait_most(lambda: len(answered), ANSWER_S, len(claimed))
+            self._io.read_omap(seats.place, seat.name, partial(read, seat))
+        yield from self._wait_most(lambda: len(answered), ANSWER_S, len(claimed))
         return maps, problems
 
     # -- waiting --------------------------------------------------------------------------------------------------
 
-    def _wait_most(self, count: Callable[[], int], timeout_s: float, all_of: int = register.SEATS) -> None:
+    def _wait_most(self, count: Callable[[], int], timeout_s: float, all_of: int = register.SEATS) -> Turns[None]:
         """Until all answered; or, a little after two did; or until the timeout."""
-        if self._pump(lambda: count() >= min(register.QUORUM, all_of), timeout_s):
-            self._pump(lambda: count() >= all_of, STRAGGLER_S)
+        if (yield from self._pump(lambda: count() >= min(register.QUORUM, all_of), timeout_s)):
+            yield from self._pump(lambda: count() >= all_of, STRAGGLER_S)
 
-    def _ask(self, command: Dict[str, Any]) -> Any:
+    def _ask(self, command: Dict[str, Any]) -> Turns[Any]:
         answers: List[Answer] = []
         self._mon.issue(command, lambda answer: self._enqueue(lambda: answers.append(answer)))
-        if not self._pump(lambda: bool(answers), ANSWER_S):
+        if not (yield from self._pump(lambda: bool(answers), ANSWER_S)):
             raise NotNow(f"the mons did not answer {command['prefix']!r} within {ANSWER_S:g} s")
         try:
             return parsed(answers[0], command["prefix"])

@@ -1,58 +1,64 @@
-"""Blocking calls with a limit: one that hangs keeps others away, one that is done does not."""
+"""Calls that may hang, with a limit: one that hangs keeps others away, one that has ended does not."""
 
 from __future__ import annotations
 
-import threading
-import time
-from typing import Callable
+from typing import Any, Callable, List
 
 import pytest
 
-from nvmeof_ha.bounded import Bounded, TookTooLong
+from nvmeof_ha.bounded import Bounded, TookTooLong, Turns
+from nvmeof_ha.objects import NoSuchPool
 
-LIMIT_S = 30.0
-
-
-def pump(until: Callable[[], bool], timeout_s: float) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if until():
-            return True
-        time.sleep(0.001)
-    return False
+LIMIT_S = 5.0
 
 
-def test_the_next_call_is_tried_while_the_thread_of_the_last_one_is_still_ending():
-    ending = threading.Event()
-    bounded = Bounded("test", lambda: ending.wait(LIMIT_S))
-    try:
-        assert [bounded.call(lambda: n, LIMIT_S, "answer", pump) for n in (1, 2, 3)] == [1, 2, 3]
-    finally:
-        ending.set()
+def pump(until: Callable[[], bool], timeout_s: float) -> Turns[bool]:
+    """Waits once, as long as it may."""
+    if not until():
+        yield timeout_s
+    return until()
+
+
+def finish(turns: Turns[Any]) -> Any:
+    """What the turns return when all their waiting is in vain."""
+    while True:
+        try:
+            next(turns)
+        except StopIteration as stop:
+            return stop.value
+
+
+class Calls:
+    """Calls that end when the test says so."""
+
+    def __init__(self) -> None:
+        self.under_way: List[Callable[[Any], None]] = []
+
+    def __call__(self, ended: Callable[[Any], None]) -> None:
+        self.under_way.append(ended)
+
+
+def test_the_result_of_a_call_is_waited_for_as_long_as_the_limit():
+    calls = Calls()
+    turns = Bounded(pump).call(calls, LIMIT_S, 'look')
+    assert next(turns) == LIMIT_S
+    calls.under_way[0](7)
+    assert finish(turns) == 7
 
 
 def test_nothing_is_tried_behind_a_call_that_hangs_until_it_has_ended():
-    hanging = threading.Event()
-    bounded = Bounded("test", lambda: None)
-    with pytest.raises(TookTooLong, match="did not answer within 0.01 s to: hang"):
-        bounded.call(lambda: hanging.wait(LIMIT_S), 0.01, "hang", pump)
-    tried = []
-    with pytest.raises(TookTooLong, match="earlier call to RADOS still hangs"):
-        bounded.call(lambda: tried.append(1), LIMIT_S, "look", pump)
-    assert not tried
-    hanging.set()
-
-    def tried_again() -> bool:
-        try:
-            bounded.call(lambda: tried.append(1), LIMIT_S, "look", pump)
-        except TookTooLong:
-            return False
-        return True
-    assert pump(tried_again, LIMIT_S) and tried == [1]
+    calls, bounded = Calls(), Bounded(pump)
+    with pytest.raises(TookTooLong, match='did not answer within 5 s to: hang'):
+        finish(bounded.call(calls, LIMIT_S, 'hang'))
+    with pytest.raises(TookTooLong, match='earlier call to RADOS still hangs, so this is not tried: look'):
+        finish(bounded.call(calls, LIMIT_S, 'look'))
+    assert len(calls.under_way) == 1
+    calls.under_way[0]('too late')
+    assert [finish(bounded.call(lambda ended: ended(n), LIMIT_S, 'look')) for n in (1, 2)] == [1, 2]
 
 
-def test_what_the_call_raises_is_raised_to_its_caller():
-    def fail() -> None:
-        raise OSError(5, "broken")
-    with pytest.raises(OSError, match="broken"):
-        Bounded("test", lambda: None).call(fail, LIMIT_S, "fail", pump)
+def test_the_exception_that_a_call_ends_with_is_raised_to_its_caller_and_the_next_is_tried():
+    bounded = Bounded(pump)
+    with pytest.raises(NoSuchPool, match='no pool'):
+        finish(bounded.call(lambda ended: ended(NoSuchPool('no pool')), LIMIT_S, 'open'))
+    assert finish(bounded.call(lambda ended: ended(1), LIMIT_S, 'look')) == 1
