@@ -1,4 +1,4 @@
-"""The operator's commands ``create``, ``delete`` and ``show``: arguments to events, replies to (code, output, text).
+"""The operator's commands ``create``, ``delete``, ``enable``, ``disable``, ``failover`` and ``show``: arguments to events, replies to (code, output, text).
 
 Decides nothing about gateways.  Promises: an answer within ``ANSWER_S`` or EAGAIN with the reason; a refused command
 has stored nothing; ``create`` of what exists and ``delete`` of what does not are silent successes.
@@ -11,8 +11,8 @@ import time
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Protocol, Tuple
 
 from . import show
-from .core.events import Command, CreateGateway, DeleteGateway
-from .core.model import Map, ModelError, check_name
+from .core.events import Command, CreateGateway, DeleteGateway, MoveAnaGroup, SetEnabled
+from .core.model import MAX_GATEWAYS, Map, ModelError, check_name
 from .driver import GroupDriver
 from .kv_records import GroupKey, Records
 from .mon import MonCommandError, MonCommands, parsed
@@ -52,6 +52,13 @@ def declarations(prefixes: Iterable[str]) -> List[Dict[str, Any]]:
          "desc": "create an NVMe-oF gateway in a gateway group"},
         {"cmd": f"{prefix} delete name=id,type=CephString {place}", "perm": "rw",
          "desc": "delete an NVMe-oF gateway; what it serves is handed over first"},
+        {"cmd": f"{prefix} enable name=id,type=CephString {place}", "perm": "rw",
+         "desc": "let an NVMe-oF gateway serve again"},
+        {"cmd": f"{prefix} disable name=id,type=CephString {place}", "perm": "rw",
+         "desc": "take an NVMe-oF gateway out of service; what it serves is handed over first"},
+        {"cmd": f"{prefix} failover {place} name=anagrp_id,type=CephInt,range=1|{MAX_GATEWAYS} "
+                "name=to,type=CephString,req=false", "perm": "rw",
+         "desc": "hand an ANA group over to another gateway, where it stays while that one lives; to its owner: undo"},
         {"cmd": f"{prefix} show {place}", "perm": "r", "desc": "show the gateways of a gateway group"},
     )]
 
@@ -65,7 +72,9 @@ def handle(groups: Groups, arguments: Dict[str, Any]) -> Result:
             return _show(groups, key, arguments.get("format", ""))
         if not groups.ready(START_S):
             return _again("the nvmeof_ha module is still starting")
-        return (_create if verb == "create" else _delete)(groups, key, arguments["id"])
+        if verb in ("create", "delete"):
+            return (_create if verb == "create" else _delete)(groups, key, arguments["id"])
+        return _change(groups, key, verb, arguments)
     except MonCommandError as error:
         return _again(str(error))
 
@@ -113,6 +122,20 @@ def _delete(groups: Groups, key: GroupKey, gateway_id: str) -> Result:
             groups.forget_gateway(key, gateway_id)
             return Result(0)
     return _ask(driver, key, lambda request_id: DeleteGateway(request_id, gateway_id))
+
+
+def _change(groups: Groups, key: GroupKey, verb: str, arguments: Dict[str, Any]) -> Result:
+    """``enable``, ``disable`` or ``failover`` in a group that exists."""
+    driver = groups.driver(key)
+    if driver is None:
+        known = ", ".join(map(str, groups.records.groups())) or "none"
+        return Result(-errno.EINVAL, "", f"there is no gateway group {key}; there are: {known}")
+
+    def make(request_id: int) -> Command:
+        if verb == "failover":
+            return MoveAnaGroup(request_id, int(arguments["anagrp_id"]), arguments.get("to") or "")
+        return SetEnabled(request_id, arguments["id"], verb == "enable")
+    return _ask(driver, key, make)
 
 
 def _ask(driver: GroupDriver, key: GroupKey, make: Callable[[int], Command]) -> Result:

@@ -82,8 +82,8 @@ class SeatReader:
         return wait_until(look, timeout_s, what, interval_s=0.05, not_yet=(rados.ObjectNotFound,))
 
 
-def notify(seats: SeatReader, payload: str, seat: int = 0) -> Optional[bytes]:
-    """The first answer to a notify on a seat object, None when nobody answered."""
+def notify(seats: SeatReader, payload: str, seat: int = 0, wait_s: float = 5.0) -> Optional[bytes]:
+    """The first answer to a notify on a seat object, None when nobody answered within `wait_s`."""
     answered = threading.Event()
     answers: List[bytes] = []
 
@@ -91,7 +91,7 @@ def notify(seats: SeatReader, payload: str, seat: int = 0) -> Optional[bytes]:
         answers.extend(payload for _, _, payload in acks or [] if payload)
         answered.set()
     seats.ioctx.aio_notify(seats.names[seat], done, payload, 2000)
-    answered.wait(5)
+    answered.wait(wait_s)
     return answers[0] if answers else None
 
 
@@ -150,8 +150,8 @@ class Peer:
             self.instance, self.optimized, self._number = None, frozenset(), 0
             self.silent = self._stopped = False
 
-    def notify(self, payload: str, seat: int = 0) -> Optional[bytes]:
-        return notify(self._seats, payload, seat)
+    def notify(self, payload: str, seat: int = 0, wait_s: float = 5.0) -> Optional[bytes]:
+        return notify(self._seats, payload, seat, wait_s)
 
     def _run(self) -> None:
         while not self._ended.is_set():
@@ -175,7 +175,7 @@ class Peer:
                         target=TargetState.SERVING, leaving=self.leaving, addresses=frozenset({self.address}),
                         reaped=self.reaped, confirmations=confirmations, digest='d1', load=1,
                         subsystems=self._subsystems)
-        answer = self.notify(wire.encode_beacon(beacon).decode(), self._sequence % register.SEATS)
+        answer = self.notify(wire.encode_beacon(beacon).decode(), self._sequence % register.SEATS, 2 * BEACON_S)
         if answer is not None:
             self.acks.append(wire.decode_ack(answer))
 

@@ -50,6 +50,18 @@ def test_created_gateways_are_shown_in_the_shape_of_the_built_in_command(mgr):
     assert '\n    "epoch": ' in pretty and list(json.loads(pretty)) == list(expected)
 
 
+def test_what_is_not_there_is_neither_enabled_nor_moved(mgr):
+    nvme_gw(mgr, 'create', 'gw1', 'rbd', 'nothing')
+    for args, code, text in (
+            (('enable', 'gw9', 'rbd', 'nothing'), 22, "gateway 'gw9' is not in rbd/nothing, where there are: gw1"),
+            (('disable', 'gw1', 'rbd', 'none'), 22, 'there is no gateway group rbd/none; there are: '),
+            (('failover', 'rbd', 'nothing', '2'), 2, 'ANA group 2 is not in rbd/nothing, where there are: 1'),
+            (('failover', 'rbd', 'nothing', '1'), 11, 'ANA group 1 is UNSERVED: it can be moved once it is ACTIVE'),
+            (('failover', 'rbd', 'nothing', 'x'), 22, 'x')):
+        error = refused(mgr, *args)
+        assert error.rc == code and text in error.stderr
+
+
 def test_one_name_of_the_commands_works_on_every_release(mgr):
     mgr.ceph('nvmeof-ha', 'create', 'gw1', 'rbd', 'named')
     assert mgr.ceph_json('nvmeof-ha', 'show', 'rbd', 'named') == show(mgr, 'named')

@@ -10,7 +10,7 @@ import rados
 from mgr_peer import Peer, SeatReader, connect, module_options, show, words
 from nvmeof_ha.core import wire
 from nvmeof_ha.core.model import Availability, Map, Phase
-from testbed.cluster import Cluster
+from testbed.cluster import Cluster, CommandFailed
 from testbed.gateway import nvme_gw
 from testbed.waiting import wait_until
 
@@ -110,6 +110,25 @@ def test_a_leaving_gateway_hands_over_without_a_fence(mgr, seats_of):
         agreed = seats.wait_for(lambda m: serving(m, 1) == 'gw2', 15, 'gw2 serving both')
         assert agreed.ana_group(1).osd_epoch == 0
         assert one.address not in mgr.ceph('osd', 'blocklist', 'ls')
+
+
+def test_an_operator_moves_an_ana_group_and_takes_a_gateway_out_of_service_without_a_fence(mgr, seats_of):
+    create_pair(mgr, 'moves')
+    seats = seats_of('moves')
+    with Peer(mgr, 'moves', 'gw1') as one, Peer(mgr, 'moves', 'gw2') as two:
+        seats.wait_for(both_own, 20, 'both gateways active')
+        nvme_gw(mgr, 'failover', 'rbd', 'moves', '1')
+        moved = seats.wait_for(lambda m: serving(m, 1) == 'gw2', 15, 'gw2 serving both')
+        assert moved.ana_group(1).moved_to == two.instance
+        nvme_gw(mgr, 'disable', 'gw2', 'rbd', 'moves')
+        seats.wait_for(lambda m: serving(m, 1) == serving(m, 2) == 'gw1', 15, 'gw1 serving both')
+        assert [row['admin state'] for row in show(mgr, 'moves')['Created Gateways:']] == ['ENABLED', 'DISABLED']
+        with pytest.raises(CommandFailed, match="gateway 'gw2' is disabled: it can be given no ANA group"):
+            nvme_gw(mgr, 'failover', 'rbd', 'moves', '1', 'gw2')
+        nvme_gw(mgr, 'enable', 'gw2', 'rbd', 'moves')
+        agreed = seats.wait_for(both_own, 30, 'failback')
+        assert [g.osd_epoch for g in agreed.ana_groups] == [0, 0]
+        assert [g.instance for g in agreed.gateways] == [one.instance, two.instance]
 
 
 def test_after_mgr_fail_the_next_mgr_goes_on_from_the_same_map(mgr, seats_of):

@@ -148,4 +148,4 @@ def test_enabling_and_disabling_twice_change_nothing_more():
 def test_an_unknown_gateway_is_neither_enabled_nor_disabled():
     mgr = at_home()
     mgr.do(SetEnabled(1, "gw9", False))
-    assert said(mgr) == (errno.ENOENT, "gateway 'gw9' is not in rbd/g1, where there are: gw1, gw2, gw3")
+    assert said(mgr) == (errno.EINVAL, "gateway 'gw9' is not in rbd/g1, where there are: gw1, gw2, gw3")

@@ -65,7 +65,7 @@ def set_enabled(state: State, event: SetEnabled, now: float) -> Handled:
     gateway = state.map.gateway(event.gateway_id)
     if gateway is None:
         known = ", ".join(g.id for g in state.map.gateways) or "none"
-        return state, (Reply(event.request_id, errno.ENOENT, f"gateway {event.gateway_id!r} is not in {state.map.pool}/"
+        return state, (Reply(event.request_id, errno.EINVAL, f"gateway {event.gateway_id!r} is not in {state.map.pool}/"
                              f"{state.map.group}, where there are: {known}"),)
     if not event.enabled:
         state = no_longer_moved_to(state, gateway.id)
