@@ -1,4 +1,4 @@
-"""The operator's commands ``create``, ``delete``, ``enable``, ``disable``, ``failover`` and ``show``: arguments to events, replies to (code, output, text).
+"""The operator's commands: arguments to events, replies to (code, output, text).
 
 Decides nothing about gateways.  Promises: an answer within ``ANSWER_S`` or EAGAIN with the reason; a refused command
 has stored nothing; ``create`` of what exists and ``delete`` of what does not are silent successes.
@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Pr
 from . import show
 from .core.events import Command, CreateGateway, DeleteGateway, MoveAnaGroup, SetEnabled
 from .core.model import MAX_GATEWAYS, Map, ModelError, check_name
-from .driver import GroupDriver
+from .driver_thread import DriverThread
 from .kv_records import GroupKey, Records
 from .mon import MonCommandError, MonCommands, parsed
 
@@ -38,8 +38,8 @@ class Groups(Protocol):
     mon: MonCommands
 
     def ready(self, timeout_s: float) -> bool: ...
-    def driver(self, key: GroupKey) -> Optional[GroupDriver]: ...
-    def begin_group(self, key: GroupKey) -> GroupDriver: ...
+    def driver(self, key: GroupKey) -> Optional[DriverThread]: ...
+    def begin_group(self, key: GroupKey) -> DriverThread: ...
     def forget_gateway(self, key: GroupKey, gateway_id: str) -> None: ...
     def control_pool(self, key: GroupKey) -> str: ...
 
@@ -138,7 +138,7 @@ def _change(groups: Groups, key: GroupKey, verb: str, arguments: Dict[str, Any])
     return _ask(driver, key, make)
 
 
-def _ask(driver: GroupDriver, key: GroupKey, make: Callable[[int], Command]) -> Result:
+def _ask(driver: DriverThread, key: GroupKey, make: Callable[[int], Command]) -> Result:
     if not _running(driver, START_S):
         return _again(f"group {key} is not ready: {driver.status.stopped or driver.status.waiting_for}")
     reply = driver.request(make, ANSWER_S)
@@ -148,7 +148,7 @@ def _ask(driver: GroupDriver, key: GroupKey, make: Callable[[int], Command]) -> 
     return Result(-reply.code, "", reply.text)
 
 
-def _running(driver: GroupDriver, timeout_s: float) -> bool:
+def _running(driver: DriverThread, timeout_s: float) -> bool:
     deadline = time.monotonic() + timeout_s
     while not driver.status.running and not driver.status.stopped and time.monotonic() < deadline:
         time.sleep(LOOK_EVERY_S)
@@ -168,7 +168,7 @@ def _show(groups: Groups, key: GroupKey, output_format: str) -> Result:
     return Result(0, show.formatted(shown, output_format), text)
 
 
-def _map_to_show(groups: Groups, driver: GroupDriver, key: GroupKey) -> Tuple[Optional[Map], str]:
+def _map_to_show(groups: Groups, driver: DriverThread, key: GroupKey) -> Tuple[Optional[Map], str]:
     """The driver's committed map; while it has none the copy that the mons keep, and a text that says so."""
     if driver.status.committed is None:
         _running(driver, SHOW_START_S)
