@@ -53,7 +53,7 @@ class Agent:
         self._store = asyncio.ensure_future(_open_store(settings, client))
         self._images = ProbeImages(client, settings.ceph.pool, settings.gateway.name)
         control = ceph_client.open_control(client, settings.ceph)
-        self._beacons = Beacons(control, self._beacon, lambda: warden.seat_names, self._acked)
+        self._beacons = Beacons(control, self._beacon, lambda: warden.seat_names, self._acked, settings.gateway.group)
         self._run: Optional[TargetRun] = None
         self._asked_for = NO_VERSION
         self._said_urgent: Tuple[Any, ...] = ()

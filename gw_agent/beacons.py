@@ -2,19 +2,22 @@
 
 One beacon each `beacon_s` to the next seat in turn, so that a stalled placement group costs one in three; at once and
 to all three when it matters (a confirmation is new, the gateway is suspected, leaving, or its target was reaped).
+While nobody answers, each beacon goes along with a call to the standby mgrs (`sos.py`).
 librados' callbacks only hand the answer to the event loop. Promises: sequence numbers grow, also over restarts of this
-process; an answer that is no ack is reported and otherwise ignored; a stalled seat collects at most
-`OUTSTANDING_PER_SEAT` beacons.
+process; an answer that is no ack is reported and otherwise ignored; a stalled object collects at most
+`OUTSTANDING_PER_OBJECT` notifications.
 """
 from __future__ import annotations
 
 import asyncio
 import logging
 from dataclasses import replace
+from functools import partial
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import rados
 
+from gw_agent import sos
 from gw_agent.boot_clock import boottime_s
 from nvmeof_ha_core import wire
 from nvmeof_ha_core.events import Beacon
@@ -22,7 +25,7 @@ from nvmeof_ha_core.model import Subsystem
 
 log = logging.getLogger(__name__)
 
-OUTSTANDING_PER_SEAT = 6
+OUTSTANDING_PER_OBJECT = 6
 NOTIFY_TIMEOUT_MS = 2000
 SILENCE_WORTH_A_WORD_S = 5.0
 REFUSALS_KEPT = 32
@@ -34,13 +37,16 @@ class Beacons:
     """Call `run` once; `soon` from anywhere in the loop."""
 
     def __init__(self, ioctx: "rados.Ioctx", build: Callable[[], Optional[Tuple[Beacon, SubsystemList]]],
-                 seat_names: Callable[[], Tuple[str, ...]], acked: Callable[[Beacon, wire.Ack], None]) -> None:
+                 seat_names: Callable[[], Tuple[str, ...]], acked: Callable[[Beacon, wire.Ack], None],
+                 group: str) -> None:
         """`build`: the beacon without sequence and subsystem list, and that list (None: not known yet); None instead of
         both: nothing to say yet."""
         self._ioctx = ioctx
         self._build = build
         self._seat_names = seat_names
         self._acked = acked
+        self._sos_name = sos.object_name(group)
+        self._unanswered = sos.Unanswered()
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._everywhere = False
@@ -67,9 +73,9 @@ class Beacons:
                 pass
             everywhere, self._everywhere = self._everywhere or urgent(), False
             self._wake.clear()
-            self._send(everywhere)
+            self._send(everywhere, period_s())
 
-    def _send(self, everywhere: bool) -> None:
+    def _send(self, everywhere: bool, beacon_s: float) -> None:
         built, names = self._build(), self._seat_names()
         if built is None or not names:
             return
@@ -81,7 +87,10 @@ class Beacons:
             self._digest_sent, self._full_wanted = beacon.digest, False
         text = wire.encode_beacon(beacon).decode()
         for name in names if everywhere else (self._next_seat(names),):
-            self._notify(name, beacon, text)
+            self._notify(name, text, partial(self._answered, name, beacon))
+        call = self._unanswered.sent(beacon, boottime_s(), beacon_s)
+        if call is not None:
+            self._notify(self._sos_name, wire.encode_sos(call).decode(), lambda acks: None)
         self._watch_silence()
 
     def _next_seat(self, names: Tuple[str, ...]) -> str:
@@ -89,26 +98,29 @@ class Beacons:
         for _ in names:
             self._turn += 1
             name = names[self._turn % len(names)]
-            if self._outstanding.get(name, 0) < OUTSTANDING_PER_SEAT:
+            if self._outstanding.get(name, 0) < OUTSTANDING_PER_OBJECT:
                 break
         return name
 
-    def _notify(self, name: str, beacon: Beacon, text: str) -> None:
-        if self._outstanding.get(name, 0) >= OUTSTANDING_PER_SEAT:
+    def _notify(self, name: str, text: str, answered: Callable[[List[Any]], None]) -> None:
+        if self._outstanding.get(name, 0) >= OUTSTANDING_PER_OBJECT:
             return
 
         def done(completion: Any, code: int, acks: Optional[List[Any]], timeouts: Optional[List[Any]]) -> None:
-            self._loop.call_soon_threadsafe(self._answered, name, beacon, code, acks or [])
+            self._loop.call_soon_threadsafe(ended, acks or [])
+
+        def ended(acks: List[Any]) -> None:
+            self._outstanding[name] -= 1
+            answered(acks)
 
         self._outstanding[name] = self._outstanding.get(name, 0) + 1
         try:
             self._ioctx.aio_notify(name, done, text, NOTIFY_TIMEOUT_MS)
         except rados.Error as error:
             self._outstanding[name] -= 1
-            log.warning("a beacon to %s could not be sent: %s", name, error)
+            log.warning("no notification could be sent to %s: %s", name, error)
 
-    def _answered(self, name: str, beacon: Beacon, code: int, acks: List[Any]) -> None:
-        self._outstanding[name] -= 1
+    def _answered(self, name: str, beacon: Beacon, acks: List[Any]) -> None:
         for _, _, payload in acks:
             if not payload:
                 continue
@@ -123,6 +135,7 @@ class Beacons:
         if self._silent:
             log.info("the mgr answers beacons again")
         self._heard_s, self._silent = boottime_s(), False
+        self._unanswered.acked(ack)
         if beacon.gateway in ack.want_full:
             self._full_wanted = True
         for who in (beacon.gateway, str(beacon.instance)):

@@ -12,6 +12,7 @@ from typing import Any, Callable, List, Optional, Tuple
 from .core.timing import Timing, TimingError
 
 SHORTEST_BLOCKLIST_S = 600.0
+STANDBY_FAIL_INTERVAL_S = 600.0
 
 _TIMERS = {
     "beacon_s": "period of beacons and of the wardens' seat reads",
@@ -51,6 +52,10 @@ def declarations() -> List[Any]:
                  "or virtual machine that must be survived"},
         {"name": "control_pool", "type": "str", "default": "", "runtime": True,
          "desc": "pool for the control objects of groups created from now on; empty: the group's own pool"},
+        {"name": "standby_enabled", "type": "bool", "default": True, "runtime": True,
+         "desc": "have a standby mgr replace an active one that does not answer gateways, before the mons do"},
+        {"name": "standby_fail_interval_s", "type": "float", "default": STANDBY_FAIL_INTERVAL_S, "runtime": True,
+         "desc": "standbys have a mgr replaced at most once in this time (seconds)"},
         {"name": "trace", "type": "bool", "default": False, "runtime": True,
          "desc": "log every step of the state machine as a JSON line, at level info; about 5 MB an hour for each gateway"},
     ]
@@ -80,3 +85,9 @@ def read(value_of: Callable[[str], Any], before: Options) -> Tuple[Options, str]
     found = Options(timing, bool(value_of("failback_doubling")), expire_s, str(value_of("control_pool") or ""),
                     bool(value_of("trace")))
     return found, "; ".join(problems)
+
+
+def standby_fail_interval_s(value_of: Callable[[str], Any]) -> float:
+    """What a standby goes by; it has no health checks to complain in, so what cannot be used is as good as unset."""
+    asked_s = value_of("standby_fail_interval_s")
+    return float(asked_s) if isinstance(asked_s, (int, float)) and asked_s >= 0 else STANDBY_FAIL_INTERVAL_S

@@ -33,6 +33,11 @@ def wake_name(group: str) -> str:
     return f"nvmeof_ha.{group}.wake"
 
 
+def sos_name(group: str) -> str:
+    """Agents notify it while no mgr answers their beacons; standby mgrs watch it."""
+    return f"nvmeof_ha.{group}.sos"
+
+
 def probe_name(seat_name: str) -> str:
     """Lives in the seat's placement group: written with the seat's name as locator key."""
     return f"{seat_name}.probe"

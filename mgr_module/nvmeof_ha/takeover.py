@@ -75,7 +75,7 @@ class TakeOver:
         return list(seat_names.choose(placed))
 
     def make_objects(self, place: Place, names: List[str]) -> Turns[None]:
-        """Seats, wake object and index of a group that is being created; harmless where they exist."""
+        """Seats, wake and SOS objects and index of a group that is being created; harmless where they exist."""
         wanted = {**{name: {} for name in names}, **self._signposts(names)}
         self._make(place, wanted)
         yield from self._pump(lambda: None not in self._made.values(), ANSWER_S)
@@ -87,12 +87,12 @@ class TakeOver:
                              "the pool takes writes (`ceph -s`)")
 
     def renew_signposts(self, place: Place, names: List[str]) -> None:
-        """Wake object and index again, as the record has them: a damaged index would keep a gateway from starting.
-        Nobody waits for them."""
+        """Wake and SOS objects and index again, as the record has them: a damaged index would keep a gateway from
+        starting.  Nobody waits for them."""
         self._make(place, self._signposts(names))
 
     def _signposts(self, names: List[str]) -> Dict[str, Omap]:
-        return {seat_names.wake_name(self._key.group): {},
+        return {seat_names.wake_name(self._key.group): {}, seat_names.sos_name(self._key.group): {},
                 seat_names.index_name(self._key.group): seat_names.index_omap(names)}
 
     def _make(self, place: Place, wanted: Dict[str, Omap]) -> None:
