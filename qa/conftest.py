@@ -13,12 +13,18 @@ from typing import Callable, Iterator
 
 import pytest
 
+from layer_figures import LayerFigures
 from testbed.cluster import Cluster
 
 STAND_IN_TARGET = Path(__file__).parent / 'target_sim' / 'nvmf_tgt'
 
 
-def pytest_configure() -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption('--json', type=Path, metavar='FILE', help="write each layer's figures to this file")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(LayerFigures(config.getoption('--json')), 'layer_figures')
     # By default SIGTERM ends the interpreter at once, and the cluster would stay behind.
     signal.signal(signal.SIGTERM, lambda *_: pytest.exit('ended by SIGTERM', returncode=143))
 

@@ -11,11 +11,12 @@ layers() {
 
 usage() {
     cat <<END
-Usage: qa/test.sh [LAYER ...] [-- PYTEST-ARGUMENT ...]
+Usage: qa/test.sh [--json FILE] [LAYER ...] [-- PYTEST-ARGUMENT ...]
 
 Runs all tests, or those of the named layers:
 $(layers | sed 's/^/  /')
 
+--json FILE writes what each layer counted: states, seeds, scenarios, mutants, violations, seconds.
 What follows -- goes to pytest, e.g. qa/test.sh unit -- -k lease -x
 
 Environment:
@@ -24,10 +25,19 @@ END
 }
 
 selected=()
+options=()
 while [ $# -gt 0 ]; do
     case $1 in
         -h | --help) usage; exit 0 ;;
         --) shift; break ;;
+        --json)
+            if [ -z "${2:-}" ]; then
+                printf 'test.sh: --json needs the name of a file\n' >&2
+                exit 2
+            fi
+            options+=(--json "$(realpath -m "$2")")
+            shift
+            ;;
         -*) printf 'test.sh: unknown option %s; options for pytest go after --\n' "$1" >&2; exit 2 ;;
         *)
             if ! layers | grep -qxF -e "$1"; then
@@ -43,4 +53,4 @@ done
 "$repository/vstart-scripts/setup.sh"
 cd "$repository"
 unset PYTHONPATH PYTHONHOME
-exec .venv/bin/python -m pytest "${selected[@]}" "$@"
+exec .venv/bin/python -m pytest "${selected[@]}" "${options[@]}" "$@"

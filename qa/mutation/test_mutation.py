@@ -13,7 +13,7 @@ UNCHANGED = Mutant("nothing is taken away", ())
 
 
 @pytest.mark.timeout(1200)
-def test_every_mutant_is_noticed_and_an_unchanged_copy_is_not(say):
+def test_every_mutant_is_noticed_and_an_unchanged_copy_is_not(say, figures):
     assert len({m.name for m in MUTANTS}) == len(MUTANTS) >= 18
     outcomes = {}
     for outcome in judge_all([UNCHANGED, *MUTANTS], JOBS):
@@ -24,6 +24,7 @@ def test_every_mutant_is_noticed_and_an_unchanged_copy_is_not(say):
     unchanged = outcomes.pop(UNCHANGED.name)
     assert not unchanged.layer, f"{unchanged.layer} reports a fault of the unchanged code: {unchanged.found}"
     survivors = [name for name, o in outcomes.items() if not o.layer]
+    figures(mutants=len(outcomes), survived=len(survivors))
     assert not survivors, "tests are missing: nobody notices\n" + "\n".join(survivors)
 
 

@@ -9,7 +9,8 @@ from scenarios.language import ScenarioError, play
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: path.stem)
-def test_scenario(path):
+def test_scenario(path, figures):
+    figures(scenarios=1)
     assert not difference(path)
 
 
