@@ -4,7 +4,8 @@ Commands (``gwN`` is a gateway; times are simulated seconds):
 
     gateways N                 a group with N gateways, created, started and settled
     hosts N                    N gateway hosts and a mgr, nothing created or started
-    create gwN | delete gwN    what the operator asks for
+    create gwN | delete gwN | enable gwN | disable gwN     what the operator asks for
+    failover N [gwM]           hand ANA group N over, to gwM; why not, if it cannot be
     start gwN | terminate gwN  start a gateway's warden; SIGTERM to it
     start second gwN           a warden on one more machine that was given the same gateway id
     kill target|agent|host gwN          SIGKILL
@@ -38,7 +39,7 @@ from itertools import count
 from random import Random
 from typing import Callable, Dict, List, Optional, Sequence, Tuple, TypeVar
 
-from nvmeof_ha.core.events import CreateGateway, DeleteGateway, SetTiming
+from nvmeof_ha.core.events import CreateGateway, DeleteGateway, MoveAnaGroup, SetEnabled, SetTiming
 from nvmeof_ha.core.model import Map, Version
 from sim.group import Group
 from sim.host import Host
@@ -125,6 +126,7 @@ class Scenario:
         self._group: Optional[Narrated] = None
         self._commands: Dict[str, Callable[..., Optional[List[str]]]] = {
             "gateways": self._gateways, "hosts": self._hosts, "create": self._create, "delete": self._delete,
+            "enable": self._enable, "disable": self._enable, "failover": self._failover,
             "start": self._start, "terminate": self._terminate, "kill": self._kill, "stop": self._stop,
             "continue": self._continue, "cut": self._cut, "mend": self._mend, "stall": self._stall, "heal": self._heal,
             "new": self._new, "remove": self._listener, "add": self._listener, "namespaces": self._namespaces,
@@ -177,6 +179,12 @@ class Scenario:
 
     def _delete(self, _: str, name: str) -> None:
         self.group.mgr.feed(DeleteGateway(0, name))
+
+    def _enable(self, verb: str, name: str) -> None:
+        self.group.mgr.feed(SetEnabled(0, name, verb == "enable"))
+
+    def _failover(self, _: str, ana_group_id: str, to: str = "") -> None:
+        self.group.mgr.feed(MoveAnaGroup(0, int(ana_group_id), to))
 
     def _start(self, _: str, name: str, second: str = "") -> None:
         if second:

@@ -50,7 +50,8 @@ def _gateway_key(gateway: Gateway) -> tuple:
 
 def _gateway_text(gateway: Gateway) -> str:
     instance = f' as {short_instance(gateway.instance)}' if gateway.instance else ''
-    return f'{gateway.id} is {gateway.availability.value}{instance}{" and leaving" if gateway.leaving else ""}'
+    more = f'{" and leaving" if gateway.leaving else ""}{"" if gateway.enabled else ", disabled"}'
+    return f'{gateway.id} is {gateway.availability.value}{instance}{more}'
 
 
 def _group_text(group: AnaGroup) -> str:
