@@ -21,7 +21,7 @@ from typing import Any, Optional, Tuple
 
 import rados
 
-from gw_agent import ceph_client, process_log, settings as settings_file
+from gw_agent import ceph_client, process_log, settings as settings_file, trace
 from gw_agent.beacons import Beacons
 from gw_agent.config_store import ConfigStore, StoreError
 from gw_agent.contexts import ContextFailed
@@ -214,13 +214,13 @@ async def _open_store(settings: Settings, client: "rados.Rados") -> ConfigStore:
             await asyncio.sleep(RECONNECT_S)
 
 
-async def _work(settings: Settings) -> None:
+async def _work(settings: Settings, tracing: trace.NoTrace) -> None:
     """Until the warden's link ends or SIGTERM comes."""
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stopped.set)
     loop.add_signal_handler(signal.SIGINT, lambda: None)   # Ctrl-C reaches the warden too, which stops this process
-    warden = WardenClient(Pulse())
+    warden = WardenClient(Pulse(), tracing)
     link = asyncio.ensure_future(warden.run(inherited_socket()))
 
     async def serve() -> None:
@@ -240,7 +240,8 @@ def _main() -> int:
     try:
         settings = settings_file.load(arguments.config)
         process_log.start(settings.gateway, "agent")
-        asyncio.new_event_loop().run_until_complete(_work(settings))
+        tracing = trace.start(settings.gateway, "agent")
+        asyncio.new_event_loop().run_until_complete(_work(settings, tracing))
         return 0
     except (settings_file.SettingsError, NoWarden, OSError) as error:
         print(f"nvmeof-gw-agent: {error}", file=sys.stderr)

@@ -36,6 +36,7 @@ class PlanRunner:
     def __init__(self, warden: WardenClient, instance: Instance, ana: AnaStates, contexts: Contexts, drain: Drain,
                  confirmed: Callable[[], None]) -> None:
         self._warden = warden
+        self._trace = warden.trace
         self._instance = instance
         self._ana = ana
         self._contexts = contexts
@@ -79,7 +80,7 @@ class PlanRunner:
         self._presumed = True
         for group in self._promotions():
             self._tried.add((group.id, group.since))
-        waiting = gateway.declined_at_attach(self._warden.view, self._instance, self._ana.states)
+        waiting = self._trace.call(gateway.declined_at_attach, self._warden.view, self._instance, self._ana.states)
         self._decline(frozenset(waiting), "an earlier agent may have declined it")
 
     def _patience_s(self) -> Optional[float]:
@@ -98,8 +99,8 @@ class PlanRunner:
         self._forget_past()
         self._forget_pauses()
         view = self._warden.view
-        plan = gateway.plan(view, self._instance, self._warden.lease_valid,
-                            self._target({**self._declined, **self._declining}))
+        plan = self._trace.call(gateway.plan, view, self._instance, self._warden.lease_valid,
+                                self._target({**self._declined, **self._declining}))
         self._note_confirmations()
         if plan.restrict and INACCESSIBLE not in self._retry_at_s:
             return await self._restrict(plan.restrict)
@@ -116,8 +117,9 @@ class PlanRunner:
 
     def _note_confirmations(self) -> None:
         view, target = self._warden.view, self._target(dict(self._declined))
-        confirmations = gateway.confirmations(view, self._instance, target)
-        if gateway.restrictions_applied(view, self._instance, target) and view.permits is not None:
+        confirmations = self._trace.call(gateway.confirmations, view, self._instance, target)
+        applied = self._trace.call(gateway.restrictions_applied, view, self._instance, target)
+        if applied and view.permits is not None:
             news = view.permits.version != self.version and view.suspected(self._instance)
             self.version = view.permits.version
         else:
@@ -152,8 +154,8 @@ class PlanRunner:
 
     async def _permit(self, plan: Plan) -> bool:
         view, target = self._warden.view, self._target({**self._declined, **self._declining})
-        groups = frozenset(g for g in plan.permit if gateway.may_be_optimized(
-            view, self._instance, g, self._warden.lease_valid, target))
+        groups = frozenset(g for g in plan.permit if self._trace.call(
+            gateway.may_be_optimized, view, self._instance, g, self._warden.lease_valid, target))
         if not groups:
             return True
         self._tried.update((g.id, g.since) for g in self._promotions() if g.id in groups)
@@ -176,8 +178,9 @@ class PlanRunner:
             seen = self._warden.pulse.count
             if call.done():
                 return call.result()
-            if gone_s is None and not all(gateway.may_stay_optimized(
-                    self._warden.view, self._instance, g, self._warden.lease_valid) for g in groups):
+            if gone_s is None and not all(self._trace.call(
+                    gateway.may_stay_optimized, self._warden.view, self._instance, g, self._warden.lease_valid)
+                    for g in groups):
                 gone_s = self._now_s()
             grace_s = self._warden.timing.restrict_s / 2
             if gone_s is not None and self._now_s() - gone_s >= grace_s:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 
+from gw_agent.io_progress import CLIENT_TICK_S
 from nvmeof_ha_core.model import NAME_RULE, ModelError, check_name
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -43,8 +44,13 @@ class GatewaySettings:
     run_dir: str
     log_file: Optional[str]
     log_level: str
+    trace_file: Optional[str]
+    """Where warden and agent note what they read and concluded (`trace.py`, about 10 MB an hour); None: nowhere."""
     state_update_interval_sec: float
     bdevs_per_context: int
+    stuck_s: float
+    """How long a context's requests must go without any answer, while other clients are answered promptly for the same,
+    until the I/O path counts as stuck (`io_progress.py`)."""
 
 
 @dataclass(frozen=True)
@@ -227,8 +233,10 @@ _OPTIONS: Dict[str, Dict[str, _Option]] = {
         "run_dir": _Option(_path, "/run/nvmeof-ha/{gateway.name}"),
         "log_file": _Option(_optional_path, ""),
         "log_level": _Option(_log_level, "INFO"),
+        "trace_file": _Option(_optional_path, ""),
         "state_update_interval_sec": _Option(_number(float, 0.1, 3600), "5"),
         "bdevs_per_context": _Option(_number(int, 1, 10000), "32"),
+        "stuck_s": _Option(_number(float, CLIENT_TICK_S, 300), f"{CLIENT_TICK_S:g}"),
     },
     "ceph": {
         "pool": _Option(_word),

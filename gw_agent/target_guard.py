@@ -17,6 +17,7 @@ from gw_agent import child
 from gw_agent.run_directory import RunDirectory
 from gw_agent.settings import SpdkSettings
 from gw_agent.target_channel import TargetChannel
+from gw_agent.trace import NoTrace
 from nvmeof_ha_core.lease import Order, Ward
 from nvmeof_ha_core.model import Instance
 from nvmeof_ha_core.register import View
@@ -44,11 +45,12 @@ class TargetGuard:
     """Call `turn` at least every 100 ms."""
 
     def __init__(self, settings: SpdkSettings, directory: RunDirectory, selector: selectors.BaseSelector,
-                 output: Optional[IO[bytes]] = None) -> None:
+                 output: Optional[IO[bytes]], trace: NoTrace) -> None:
         self._settings = settings
         self._directory = directory
         self._selector = selector
         self._output = output
+        self._trace = trace
         self._process: Optional["subprocess.Popen[bytes]"] = None
         self._channel: Optional[TargetChannel] = None
         self._answered_once = self._said_slow = False
@@ -74,7 +76,7 @@ class TargetGuard:
             self._directory.record(instance, self._process.pid)
         finally:
             os.close(lock)
-        self.ward = Ward(instance, now_s)
+        self.ward = self._trace.ward(instance, now_s)
         self._channel = TargetChannel(self._settings.rpc_socket, self._selector)
         self._answered_once = self._said_slow = False
         self._stop_s, self._killed_s, self._why = None, None, ""

@@ -21,7 +21,7 @@ from typing import IO, List, Optional, Tuple
 
 import rados
 
-from gw_agent import ceph_client, process_log, settings as settings_file
+from gw_agent import ceph_client, process_log, settings as settings_file, trace
 from gw_agent.admission import Admission, admission
 from gw_agent.agent_process import AgentProcess
 from gw_agent.boot_clock import boottime_s
@@ -55,14 +55,15 @@ class Warden:
     """The loop. `run` returns the exit status."""
 
     def __init__(self, settings: Settings, config_path: str, client: "rados.Rados", directory: RunDirectory,
-                 pipe: WakePipe, output: Optional[IO[bytes]]) -> None:
+                 pipe: WakePipe, output: Optional[IO[bytes]], tracing: trace.NoTrace) -> None:
         self._settings = settings
         self._pipe = pipe
+        self._trace = tracing
         self._selector = selectors.DefaultSelector()
         self._selector.register(pipe, selectors.EVENT_READ, lambda events: pipe.drain())
         control = ceph_client.open_control(client, settings.ceph)
         self._reader = SeatReader(control, settings.gateway.group, pipe.wake)
-        self._guard = TargetGuard(settings.spdk, directory, self._selector, output)
+        self._guard = TargetGuard(settings.spdk, directory, self._selector, output, tracing)
         self._agent = AgentProcess(config_path, self._selector, output)
         self._wake_watch = WakeWatch(control, wake_name(settings.gateway.group), self._woken)
         self._mon_probe = MonProbe(client, self._mons_answered)
@@ -128,9 +129,9 @@ class Warden:
 
     def _read_seats(self, now_s: float) -> None:
         for started in self._reader.collect():
-            fresh = judge(started.maps, self._view.version)
+            fresh = self._trace.call(judge, started.maps, self._view.version)
             before = self._view
-            self._view = merge(self._view, fresh)
+            self._view = self._trace.call(merge, self._view, fresh)
             self._view_changed = self._view_changed or self._view != before
             self._latest = (fresh, started.sent_s)
             self._guard.seats_read(fresh, started.sent_s, now_s)
@@ -180,7 +181,7 @@ class Warden:
 
     def _start_target(self, instance: Instance, now_s: float) -> None:
         fresh, sent_s = self._latest
-        if not permitting(fresh, instance) or now_s - sent_s > self._timing.beacon_s:
+        if not self._trace.call(permitting, fresh, instance) or now_s - sent_s > self._timing.beacon_s:
             return   # the lease begins with the read that admits the instance: wait for the next one
         self._said = ""
         try:
@@ -254,11 +255,12 @@ def _main() -> int:
     try:
         settings = settings_file.load(arguments.config)
         output = process_log.start(settings.gateway, "warden")
+        tracing = trace.start(settings.gateway, "warden")
     except (settings_file.SettingsError, OSError) as error:
         print(f"nvmeof-gw-warden: {error}", file=sys.stderr)
         return 2
     try:
-        return _serve(settings, arguments.config, output)
+        return _serve(settings, arguments.config, output, tracing)
     except (RunDirectoryError, ceph_client.CephRefused) as error:
         log.error("%s", error)
         return 1
@@ -267,7 +269,7 @@ def _main() -> int:
         return 1
 
 
-def _serve(settings: Settings, config_path: str, output: Optional[IO[bytes]]) -> int:
+def _serve(settings: Settings, config_path: str, output: Optional[IO[bytes]], tracing: trace.NoTrace) -> int:
     directory = RunDirectory(settings.gateway.run_dir)
     pipe = WakePipe()
     stops: List[Warden] = []
@@ -285,7 +287,7 @@ def _serve(settings: Settings, config_path: str, output: Optional[IO[bytes]]) ->
     while not early:
         try:
             client = ceph_client.connect(settings.ceph, {})
-            warden = Warden(settings, config_path, client, directory, pipe, output)
+            warden = Warden(settings, config_path, client, directory, pipe, output, tracing)
             break
         except ceph_client.CephUnreachable as error:
             log.warning("%s Trying again in %g s.", error, RECONNECT_S)

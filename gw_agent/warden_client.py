@@ -13,6 +13,7 @@ from typing import Any, Dict, Optional, Tuple
 
 from gw_agent.boot_clock import boottime_s
 from gw_agent.pulse import Pulse
+from gw_agent.trace import NoTrace
 from gw_agent.warden_link import ALIVE_S, FD_VARIABLE, Lines, SeatsReceiver, Status, encode
 from nvmeof_ha_core import lease
 from nvmeof_ha_core.model import Instance
@@ -39,8 +40,9 @@ def inherited_socket() -> socket.socket:
 class WardenClient:
     """What the warden told last. `pulse` beats on every change."""
 
-    def __init__(self, pulse: Pulse) -> None:
+    def __init__(self, pulse: Pulse, trace: NoTrace) -> None:
         self.pulse = pulse
+        self.trace = trace
         self.view: View = NOTHING_SEEN
         self.status = Status()
         self.seat_names: Tuple[str, ...] = ()
@@ -65,7 +67,7 @@ class WardenClient:
 
     @property
     def lease_valid(self) -> bool:
-        return self.lease_left_s > 0
+        return self.trace.call(lease.valid, self.lease_until_s, boottime_s())
 
     @property
     def suspected(self) -> bool:
@@ -130,10 +132,10 @@ class WardenClient:
 
     def _take_seats(self, message: Dict[str, Any]) -> None:
         sent_s, maps = self._seats.read(message)
-        fresh = judge(maps, self.view.version)
+        fresh = self.trace.call(judge, maps, self.view.version)
         self._fresh = (fresh, sent_s)
         before, was_valid = self.view, self.lease_valid
-        self.view = merge(self.view, fresh)
+        self.view = self.trace.call(merge, self.view, fresh)
         self._extend()
         if self.view != before or self.lease_valid != was_valid:
             self.pulse.beat()
@@ -148,4 +150,4 @@ class WardenClient:
     def _extend(self) -> None:
         if self.instance is not None:
             fresh, sent_s = self._fresh
-            self.lease_until_s = lease.extend(self.lease_until_s, fresh, self.instance, sent_s)
+            self.lease_until_s = self.trace.call(lease.extend, self.lease_until_s, fresh, self.instance, sent_s)

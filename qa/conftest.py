@@ -13,6 +13,7 @@ from typing import Callable, Iterator
 
 import pytest
 
+from conformance import check
 from layer_figures import LayerFigures
 from testbed.cluster import Cluster
 
@@ -42,10 +43,15 @@ def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
 
 @pytest.fixture(scope='session')
 def cluster(tmp_path_factory: pytest.TempPathFactory, say: Callable[[str], None]) -> Iterator[Cluster]:
-    """A running cluster, shared by all tests: who breaks a part of it mends it again."""
+    """A running cluster, shared by all tests: who breaks a part of it mends it again.  At its end everything that its mgrs
+    and gateways decided is replayed (`conformance`)."""
     with Cluster(tmp_path_factory.mktemp('cluster')) as shared:
         shared.start(say)
         yield shared
+    replayed = check([shared.directory])
+    say(replayed.describe())
+    if replayed.violations:
+        pytest.fail('\n'.join(replayed.violations), pytrace=False)
 
 
 @pytest.fixture(scope='session')

@@ -4,7 +4,7 @@ set -euo pipefail
 
 scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 unset PYTHONHOME
-export PYTHONPATH=$scripts:$scripts/../qa   # qa/ has the Linux host
+export PYTHONPATH=$scripts:$scripts/../qa:$scripts/../mgr_module   # qa/ has the Linux host and the replay of traces
 if [ -x /usr/bin/python3 ]; then
     # Ends here for --help and for a mistake, before anything is installed.
     case " $* " in *" -h "* | *" --help "*) exec /usr/bin/python3 -m testbed.demo_options "$@" ;; esac

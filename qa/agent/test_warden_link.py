@@ -7,6 +7,7 @@ import socket
 from typing import Any, List
 
 from gw_agent.pulse import Pulse
+from gw_agent.trace import NoTrace
 from gw_agent.warden_client import WardenClient
 from gw_agent.warden_link import MAPS_REMEMBERED, Lines, SeatsReceiver, SeatsSender, Status, encode
 from nvmeof_ha_core.model import Gateway, Instance, Map, Version
@@ -77,7 +78,7 @@ def test_who_was_busy_misses_no_beat() -> None:
 def test_a_warden_that_says_nothing_is_silent_until_it_says_anything() -> None:
     async def body() -> None:
         ours, theirs = socket.socketpair()
-        client = WardenClient(Pulse())
+        client = WardenClient(Pulse(), NoTrace())
         running = asyncio.ensure_future(client.run(theirs))
         try:
             assert not client.silent

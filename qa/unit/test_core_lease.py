@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nvmeof_ha.core.lease import KEEP, Order, Verdict, Ward, extend, permitting
+from nvmeof_ha.core.lease import KEEP, Order, Verdict, Ward, extend, permitting, valid
 from nvmeof_ha.core.model import Availability, Map, Phase, Version
 from nvmeof_ha.core.register import NOTHING_SEEN, View, judge
 from nvmeof_ha.core.timing import FAST, Timing
@@ -97,6 +97,10 @@ def test_one_answer_is_contact_but_neither_lease_nor_timers():
 
 def test_the_timers_are_those_of_the_map_that_permits():
     assert ward().seats_read(judge([replace(shown(), timing=FAST)] * 2), 12.0, 12.1).timing == FAST
+
+
+def test_a_lease_is_valid_until_its_end_and_not_at_it():
+    assert [valid(12.5, now) for now in (12.4, 12.5, 12.6)] == [True, False, False]
 
 
 def test_a_map_that_calls_the_instance_over_kills_it_at_once_inside_the_lease():

@@ -30,6 +30,7 @@ STATE_FILE = 'testbed-state.json'
 STATE_VERSION = 2
 POOL = 'rbd'
 ADMIN = 'client.admin'
+TRACED_MODULE = 'nvmeof_ha'   # logs every step, so that it can be replayed (qa/conformance)
 LONGEST_SOCKET_NAME = len('client.nvmeof.0123456789.asok')
 LONGEST_SOCKET_PATH = 107   # sizeof(sockaddr_un.sun_path) - 1
 
@@ -285,6 +286,8 @@ class Cluster:
         dump = self.ceph_json('mgr', 'dump')
         if name in dump['modules']:
             return
+        if name == TRACED_MODULE:
+            self.ceph('config', 'set', 'mgr', f'mgr/{name}/trace', 'true')
 
         def enable() -> bool:
             # Refused while the mgr map does not list the module yet, or a standby does not.

@@ -16,6 +16,7 @@ import traceback
 from pathlib import Path
 from typing import List, Optional, Sequence
 
+from conformance import check
 from guest import GuestError, ImageError, PackageError
 
 from . import demo_options, report
@@ -58,7 +59,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if options.json:
             _write_json(options.json, demo.outcomes)
-        demo.end(code)
+        code = demo.end(code)
     return code
 
 
@@ -106,19 +107,31 @@ class Demo:
     def report_failure(self, text: str) -> None:
         print(f'{text}\n\n{self._stage.log_tails()}\n', file=sys.stderr, flush=True)
 
-    def end(self, code: int) -> None:
-        """Stop everything, or say how to."""
+    def end(self, code: int) -> int:
+        """Stop everything, or say how to; the exit code, another one if the traces say that what ran was not what was
+        proven."""
         if self._keep and code != INTERRUPTED:
             self._stage.stop_observers()
             self._print_what_runs()
-            return
+            return code
         self._say('stopping everything')
         self._stage.stop()
+        if code != INTERRUPTED:
+            code = self._replay() or code
         if code == 1:
             self._say(f'nothing runs any more; the logs are in {self._directory}')
         else:
             shutil.rmtree(self._directory)
             self._say('nothing runs any more')
+        return code
+
+    def _replay(self) -> int:
+        """0 when the logs of the mgrs and gateways can be replayed."""
+        replayed = check([self._stage.cluster.directory])
+        self._say(replayed.describe())
+        for violation in replayed.violations:
+            print(violation, file=sys.stderr, flush=True)
+        return 1 if replayed.violations else 0
 
     def _print_what_runs(self) -> None:
         cluster = self._stage.cluster

@@ -21,6 +21,7 @@ from .waiting import wait_until
 
 STAND_IN_TARGET = REPOSITORY / 'qa/target_sim/nvmf_tgt'
 GROUP = 'g1'
+TRACE = 'trace.jsonl'   # in a gateway's directory
 # The warden first: it must not restart what is killed after it.
 PROCESSES = ('warden', 'agent', 'target')
 FIRST_RELEASE_WITH_NVME_GW_IN_THE_MON = 20
@@ -33,6 +34,7 @@ addr = {address}
 port = {api_port}
 run_dir = {run_directory}
 log_level = DEBUG
+trace_file = {trace}
 [ceph]
 pool = {pool}
 config_file = {conf}
@@ -95,8 +97,8 @@ class Gateway:
             service: cap.format(pool=POOL) for service, cap in CAPS.items()})
         self.settings.write_text(SETTINGS.format(
             name=self.name, group=self.group, address=self.address, api_port=self.api_port,
-            run_directory=self.run_directory, pool=POOL, conf=self.cluster.conf, keyring=keyring,
-            target=self.target))
+            run_directory=self.run_directory, trace=self.directory / TRACE, pool=POOL, conf=self.cluster.conf,
+            keyring=keyring, target=self.target))
         nvme_gw(self.cluster, 'create', self.name, POOL, self.group)
         self._save()
 

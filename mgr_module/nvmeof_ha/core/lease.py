@@ -33,6 +33,11 @@ def extend(until_s: float, view: View, instance: Instance, sent_at_s: float) -> 
     return max(until_s, sent_at_s + view.permits.timing.lease_s)
 
 
+def valid(until_s: float, now: float) -> bool:
+    """Before the end of the lease; at any other time nothing may be optimized."""
+    return now < until_s
+
+
 class Order(str, Enum):
     """What the warden must do now."""
 
