@@ -110,7 +110,7 @@ def note_uninformed(state: State, group: AnaGroup, now: float) -> State:
     assert holder is not None
     known = state.soft.uninformed_since
     if not placement.uninformed(state.map, group, holder):
-        return state.with_soft(uninformed_since=drop(known, group.id))
+        return state.with_soft(uninformed_since=drop(known, group.id)) if group.id in known else state
     if group.id in known and known[group.id][0] == group.holder:
         return state
     return state.with_soft(uninformed_since=put(known, group.id, (group.holder, now)))
@@ -125,6 +125,9 @@ def planned_move(state: State, group: AnaGroup, now: float) -> Optional[str]:
         return None
     if retiring(state, group):
         return ""
+    stays = holder.id == group.home and holder.enabled and not (holder.leaving or holder.deleting)
+    if stays and placement.covered(state.map, holder, group.id)[0]:
+        return None   # it is at home, and nobody reaches more
     candidate = best(state, group, now, but=holder.id)
     if holder.leaving:
         return candidate.id if candidate else ""

@@ -139,7 +139,8 @@ def _hear(state: State, gateway: Gateway, beacon: Beacon, now: float) -> State:
         gateway = replace(gateway, subsystems=beacon.subsystems, digest=beacon.digest)
     wanted = state.soft.want_full - {gateway.id}
     state = state.with_soft(want_full=wanted | {gateway.id} if gateway.digest != beacon.digest else wanted)
-    state = state.with_map(state.map.with_gateway(gateway))
+    if gateway != state.map.gateway(gateway.id):
+        state = state.with_map(state.map.with_gateway(gateway))
     for confirmation in beacon.confirmations:
         state = _confirm(state, gateway, confirmation, now)
     return _recognise(state, gateway, beacon, now)
@@ -330,7 +331,8 @@ def _settle_gateway(state: State, gateway: Gateway, now: float) -> State:
     if gateway.id in state.soft.stuck or _disobeys(state, gateway, now):
         return _suspect(state, gateway)
     judged = detector.silence(_listened_to(state), state.map.timing, now)
-    state = state.with_soft(mass_silence=judged.mass)
+    if judged.mass != state.soft.mass_silence:
+        state = state.with_soft(mass_silence=judged.mass)
     return _suspect(state, gateway) if gateway.id in judged.silent else state
 
 

@@ -239,10 +239,16 @@ class Map:
             object.__setattr__(self, "lease_wait_s", self.timing.lease_wait_s)
 
     def gateway(self, gateway_id: str) -> Optional[Gateway]:
-        return next((g for g in self.gateways if g.id == gateway_id), None)
+        for gateway in self.gateways:
+            if gateway.id == gateway_id:
+                return gateway
+        return None
 
     def ana_group(self, ana_group_id: int) -> Optional[AnaGroup]:
-        return next((g for g in self.ana_groups if g.id == ana_group_id), None)
+        for group in self.ana_groups:
+            if group.id == ana_group_id:
+                return group
+        return None
 
     def departure(self, instance: Instance) -> Optional[Departed]:
         return next((d for d in self.departed if d.instance == instance), None)
