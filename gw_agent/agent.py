@@ -25,16 +25,18 @@ from gw_agent import ceph_client, process_log, settings as settings_file, trace
 from gw_agent.beacons import Beacons
 from gw_agent.config_store import ConfigStore, StoreError
 from gw_agent.contexts import ContextFailed
+from gw_agent.path_probe import PathProbe
 from gw_agent.probe_images import ProbeImages
 from gw_agent.pulse import Pulse
 from gw_agent.reconcile import Report
 from gw_agent.settings import Settings
 from gw_agent.spdk_rpc import RpcFailure, RpcUnreachable, SpdkRpc
+from gw_agent.stuck_watch import StuckWatch
 from gw_agent.target_run import TargetRun, digest
 from gw_agent.warden_client import NoWarden, WardenClient, inherited_socket
 from nvmeof_ha_core import wire
 from nvmeof_ha_core.events import Beacon, TargetState
-from nvmeof_ha_core.model import NO_VERSION, Subsystem
+from nvmeof_ha_core.model import NO_VERSION, Instance, Subsystem
 
 log = logging.getLogger("agent")
 
@@ -54,6 +56,8 @@ class Agent:
         self._images = ProbeImages(client, settings.ceph.pool, settings.gateway.name)
         control = ceph_client.open_control(client, settings.ceph)
         self._beacons = Beacons(control, self._beacon, lambda: warden.seat_names, self._acked, settings.gateway.group)
+        self._stuck = StuckWatch(settings, client, PathProbe(client, settings.gateway.name).prompt,
+                                 lambda: warden.seat_names, self._served, lambda: self._beacons.soon(True))
         self._run: Optional[TargetRun] = None
         self._asked_for = NO_VERSION
         self._said_urgent: Tuple[Any, ...] = ()
@@ -62,7 +66,7 @@ class Agent:
     async def serve(self) -> None:
         """Never returns by itself."""
         await asyncio.gather(self._beacons.run(lambda: self._warden.timing.beacon_s, self._urgent), self._follow(),
-                             self._watch_urgency(), self._serve_api())
+                             self._watch_urgency(), self._stuck.run(), self._serve_api())
 
     # -- the target -------------------------------------------------------------------------------------------
 
@@ -95,6 +99,11 @@ class Agent:
                         "lost the target of %s: %s", status.instance, error)
                 await asyncio.sleep(RETRY_S)
 
+    def _served(self) -> Tuple[Optional[Instance], Tuple[str, ...]]:
+        """The instance whose target is attached, and the names of its contexts."""
+        run = self._run
+        return (None, ()) if run is None or run.contexts is None else (run.instance, run.contexts.names)
+
     # -- beacons ----------------------------------------------------------------------------------------------
 
     def _beacon(self) -> Optional[Tuple[Beacon, Optional[Tuple[Subsystem, ...]]]]:
@@ -107,7 +116,8 @@ class Agent:
         if run is None or run.instance != status.instance or run.plan is None or run.contexts is None:
             return beacon, None
         return Beacon(gateway=beacon.gateway, instance=beacon.instance, sequence=0, version=run.plan.version,
-                      target=run.state, leaving=beacon.leaving, addresses=run.contexts.addresses,
+                      target=TargetState.STARTING if self._stuck.held_back(run.instance) else run.state,
+                      stuck=self._stuck.why(run.instance), leaving=beacon.leaving, addresses=run.contexts.addresses,
                       confirmations=run.plan.confirmations, reaped=beacon.reaped, digest=digest(run.subsystems),
                       load=run.load, connections=run.connections), run.subsystems
 

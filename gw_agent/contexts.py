@@ -8,7 +8,7 @@ map epoch that every permitted context has certainly seen.
 Settings of every context, and why: no librbd cache (SPDK tells hosts that there is no volatile cache); no blocklisting
 when a lock is broken (the mgr has fenced already; librbd would wait a second for a second fence); a short mount time-out
 and no time-out for mon operations (the target stands still while it connects; and a barrier that ended by a time-out
-would look as if it had passed).
+would look as if it had passed); an admin socket, on which it tells what it waits for.
 """
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ import errno
 import logging
 import re
 from dataclasses import dataclass, field
-from typing import Callable, Dict, FrozenSet, List, Optional, Set
+from typing import Callable, Dict, FrozenSet, List, Optional, Set, Tuple
 
+from gw_agent.context_requests import client_options
 from gw_agent.probe_images import ProbeFailed, ProbeImages
 from gw_agent.pulse import Pulse
 from gw_agent.settings import Settings
@@ -85,6 +86,11 @@ class Contexts:
     def addresses(self) -> FrozenSet[str]:
         """Of all contexts, for beacons."""
         return frozenset(address for c in self._contexts for address in c.addresses)
+
+    @property
+    def names(self) -> Tuple[str, ...]:
+        """Of all contexts."""
+        return tuple(c.name for c in self._contexts)
 
     @property
     def permitted_addresses(self) -> FrozenSet[str]:
@@ -190,7 +196,8 @@ class Contexts:
         ceph = self._settings.ceph
         params: Dict[str, str] = {
             "rbd_cache": "false", "rbd_blocklist_on_break_lock": "false",
-            "client_mount_timeout": str(MOUNT_TIMEOUT_S), "rados_mon_op_timeout": "0", "admin_socket": ""}
+            "client_mount_timeout": str(MOUNT_TIMEOUT_S), "rados_mon_op_timeout": "0",
+            **client_options(self._settings.gateway.run_dir, context.name)}
         if ceph.keyring:
             params["keyring"] = ceph.keyring
         reply = await self._rpc.call("bdev_rbd_register_cluster", {
