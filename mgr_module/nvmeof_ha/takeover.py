@@ -177,33 +177,33 @@ class TakeOver:
         claimed = [seat for seat in writable if held.get(seat.number) == claim]
         if len(claimed) < register.QUORUM:
             raise NotNow("; ".join([f"{len(claimed)} seats took the claim {claim}, {register.QUORUM} are needed",
-                                    *problems.values()]))
+                                    *_in_seat_order(problems)]))
         return claimed
 
     def _read(self, seats: Seats, claimed: List[Seat]) -> Turns[Tuple[Dict[int, Optional[Map]], List[str]]]:
         maps: Dict[int, Optional[Map]] = {}
         answered: Set[int] = set()
-        problems: List[str] = []
+        problems: Dict[int, str] = {}
 
         def read(seat: Seat, code: int, omap: Omap) -> None:
             answered.add(seat.number)
             if code:
-                problems.append(f"seat object {seat.name} could not be read: {describe(code)}")
+                problems[seat.number] = f"seat object {seat.name} could not be read: {describe(code)}"
                 return
             try:
                 found = map_in(omap)
             except wire.WireError as error:
-                problems.append(f"seat object {seat.name} holds what this mgr cannot use ({error}); the map of a good "
-                                "seat can be copied there (README, What happens when)")
+                problems[seat.number] = (f"seat object {seat.name} holds what this mgr cannot use ({error}); the map "
+                                         "of a good seat can be copied there (README, What happens when)")
                 return
             if found is not None and (found.pool, found.group) != self._key:
-                problems.append(f"seat object {seat.name} holds the map of group {found.pool}/{found.group}")
+                problems[seat.number] = f"seat object {seat.name} holds the map of group {found.pool}/{found.group}"
                 return
             maps[seat.number] = found
         for seat in claimed:
             self._io.read_omap(seats.place, seat.name, partial(read, seat))
         yield from self._wait_most(lambda: len(answered), ANSWER_S, len(claimed))
-        return maps, problems
+        return maps, _in_seat_order(problems)
 
     # -- waiting --------------------------------------------------------------------------------------------------
 
@@ -221,3 +221,8 @@ class TakeOver:
             return parsed(answers[0], command["prefix"])
         except MonCommandError as error:
             raise NotNow(str(error)) from None
+
+
+def _in_seat_order(problems: Dict[int, str]) -> List[str]:
+    """Not as the answers came, or each attempt would tell the same as something new."""
+    return [problems[number] for number in sorted(problems)]
