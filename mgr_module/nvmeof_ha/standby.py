@@ -35,7 +35,7 @@ from .standby_io import Connection, StandbyIo, client_options
 FAILED_KEY = "standby_failed"
 """Mon KV store: when a standby last had a mgr failed, and why.  A wall-clock time: every mgr reads it."""
 OPTIONS_S = 1.0
-GROUPS_S = 10.0
+GROUPS_S = 5.0
 RECONNECT_S = 5.0
 GIVE_BACK_S = 5.0
 MOST_OUTSTANDING = 6
@@ -320,12 +320,13 @@ class Lookout:
 
     def _mons_said(self, dump: Answer, noted: Answer) -> None:
         try:
-            active_gid = parsed(dump, "mgr dump")["active_gid"]
+            mgr_map = parsed(dump, "mgr dump")
+            active_gid, epoch = mgr_map["active_gid"], mgr_map["epoch"]
             ago_s = None if noted.code == -errno.ENOENT else time.time() - parsed(noted, "config-key get")["at"]
         except (MonCommandError, KeyError, TypeError) as error:
             self._step(standby.MonsSilent(str(error)))
         else:
-            self._step(standby.MonsSaid(active_gid, ago_s))
+            self._step(standby.MonsSaid(active_gid, epoch, ago_s))
 
     def _fail(self, action: standby.Fail) -> None:
         """Noted afterwards: for a second after any commit the mons would let the order wait."""

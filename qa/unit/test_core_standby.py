@@ -14,7 +14,8 @@ from nvmeof_ha.core.standby import (Answered, Ask, AskMons, Called, Echoed, Fail
 from nvmeof_ha.core.wire import Ack, Sos
 
 GROUP = 'rbd/g1'
-ACTIVE, NEXT = 4100, 4200
+ACTIVE, NEXT = 4200, 4100   # the standby that follows may have started earlier
+BALLOTS = {ACTIVE: Version(7, 30), NEXT: Version(9, 31)}
 ONE, TWO = Instance('gw1', 1, 'a'), Instance('gw2', 1, 'b')
 TICK_S = 0.1
 
@@ -62,7 +63,8 @@ class World:
             if self.echoes:
                 self.step(Echoed(action.group))
             if self.answering:
-                self.step(Answered(action.group, replace_gid(self.ack, self.answering)))
+                ack = self.ack._replace(gid=self.answering, version=BALLOTS[self.answering])
+                self.step(Answered(action.group, ack))
             elif self.delivers:
                 self.step(Unanswered(action.group))
         elif isinstance(action, ReadSeats) and self.seats:
@@ -70,7 +72,7 @@ class World:
         elif isinstance(action, AskMons):
             self.asked_mons += 1
             if self.mons:
-                self.step(MonsSaid(self.named, self.failed_ago_s))
+                self.step(MonsSaid(self.named, 12, self.failed_ago_s))
         elif isinstance(action, Fail):
             self.failed.append(action)
         elif isinstance(action, Say):
@@ -90,12 +92,8 @@ class World:
         self.answering, self.calling = None, {sos.gateway: sos for sos in calling}
 
 
-def replace_gid(ack: Ack, gid: int) -> Ack:
-    return ack._replace(gid=gid)
-
-
-def sos(instance: Instance, **said: object) -> Sos:
-    return Sos(instance.gateway, instance, **{'gid': ACTIVE, 'version': Version(7, 30), **said})
+def sos(instance: Instance, gid: int = ACTIVE, **said: bool) -> Sos:
+    return Sos(instance.gateway, instance, gid, BALLOTS.get(gid, Version(0, 0)), **said)
 
 
 def well(for_s: float = 20.0, **how: float) -> World:
@@ -423,7 +421,7 @@ def test_what_was_decided_is_judged_again_when_the_mons_have_answered():
     world.run(1)
     assert world.asked_mons == 1
     world.step(Answered(GROUP, Ack(Version(7, 30), gid=ACTIVE)))
-    world.step(MonsSaid(ACTIVE, None))
+    world.step(MonsSaid(ACTIVE, 12, None))
     assert not world.failed
 
 
@@ -447,3 +445,17 @@ def test_what_comes_of_a_group_that_is_not_looked_after_any_more_is_overlooked()
     world.dies(sos(ONE, target_dead=True))
     world.run(30)
     assert not world.failed
+
+
+def test_two_standbys_do_not_fail_two_mgrs():
+    """Both decide at the same moment, and the order of one makes the other the active mgr."""
+    first, second = well(), well()
+    for world in (first, second):
+        world.dies(sos(ONE, target_dead=True), sos(TWO))
+        world.run(1)
+    assert [fail.gid for world in (first, second) for fail in world.failed] == [ACTIVE, ACTIVE], 'harmless the second time'
+    first.named = second.named = NEXT
+    first.run(8)      # its successor is still starting
+    second.step(Called(GROUP, sos(ONE, target_dead=True)))
+    second.run(8)
+    assert len(first.failed) == len(second.failed) == 1

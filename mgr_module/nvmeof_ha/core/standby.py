@@ -88,9 +88,11 @@ class SeatsRead(NamedTuple):
 
 
 class MonsSaid(NamedTuple):
-    """``active_gid``: of the mgr map; ``failed_ago_s``: since a standby last had a mgr failed, None: never."""
+    """``active_gid``: in the mgr map ``map_epoch``; ``failed_ago_s``: since a standby last had a mgr failed, None:
+    never."""
 
     active_gid: int
+    map_epoch: int
     failed_ago_s: Optional[float]
 
 
@@ -152,10 +154,12 @@ class Call(NamedTuple):
 
 @dataclass(frozen=True)
 class Group:
-    """``since``: the first call of an agent since the active mgr last answered here; None: all is well."""
+    """``since``: the first call of an agent since the active mgr last answered here; None: all is well.
+    ``stopping``: that answer said that the module was stopped on purpose."""
 
     calls: Mapping[str, Call] = field(default_factory=dict)
     since: Optional[float] = None
+    stopping: bool = False
     ask_at: float = NEVER
     read_at: float = NEVER
     echoed: float = NEVER
@@ -168,14 +172,15 @@ class Group:
 
 
 class Active(NamedTuple):
-    """The mgr with the highest gid that anybody heard; ``first``: when this standby learned of it."""
+    """The latest mgr that anybody heard.  ``ballot``: the highest heard of it; later mgrs have higher ones (a later gid
+    may be lower).  ``first``: when this standby learned of it."""
 
     gid: int
+    ballot: int
     first: float
-    stopping: bool
 
 
-NOBODY = Active(0, NEVER, False)
+NOBODY = Active(0, 0, NEVER)
 
 
 @dataclass(frozen=True)
@@ -234,8 +239,8 @@ def step(state: State, event: Event, now: float) -> Result:
     if isinstance(event, SeatsRead):
         return _with(state, event.group, replace(group, read=now, found=event.found or group.found)), ()
     if isinstance(event, Answered) and is_answer(event.ack):
-        calm = _with(state, event.group, replace(group, calls={}, since=None))
-        return replace(_heard_of(calm, event.ack.gid, event.ack.stopping, now), silent_since=None), ()
+        calm = _with(state, event.group, replace(group, calls={}, since=None, stopping=event.ack.stopping))
+        return replace(_heard_of(calm, event.ack, now), silent_since=None), ()
     # Nobody answered, or only the callback of a mgr that hangs.  A gap in what RADOS delivers begins the count anew.
     since = state.silent_since if now - state.unanswered < 2 * PING_S + ECHO_S else None
     return replace(state, silent_since=now if since is None else since, unanswered=now), ()
@@ -245,11 +250,12 @@ def _with(state: State, name: str, group: Group) -> State:
     return replace(state, groups={**state.groups, name: group})
 
 
-def _heard_of(state: State, gid: int, stopping: bool, now: float) -> State:
-    if gid > state.active.gid:
-        return replace(state, active=Active(gid, now, stopping))
-    if gid == state.active.gid:
-        return replace(state, active=state.active._replace(stopping=stopping))
+def _heard_of(state: State, said: Union[Ack, Sos], now: float) -> State:
+    active, ballot = state.active, said.version.ballot
+    if said.gid == active.gid and ballot >= active.ballot:
+        return replace(state, active=active._replace(ballot=ballot))
+    if said.gid and said.gid != active.gid and ballot > active.ballot:
+        return replace(state, active=Active(said.gid, ballot, now))
     return state
 
 
@@ -264,10 +270,7 @@ def _called(state: State, event: Called, group: Group, now: float) -> Result:
     actions: Tuple[Action, ...] = ()
     if group.since is None:
         group, actions = _asking(event.group, replace(group, since=now), now)
-    state = _with(state, event.group, group)
-    if sos.gid > state.active.gid:
-        state = _heard_of(state, sos.gid, sos.stopping, now)
-    return state, actions
+    return _heard_of(_with(state, event.group, group), sos, now), actions
 
 
 def _asking(name: str, group: Group, now: float) -> Tuple[Group, Tuple[Action, ...]]:
@@ -318,7 +321,7 @@ def _mons_said(state: State, event: MonsSaid, now: float) -> Result:
         return state, ()
     if event.active_gid != verdict.gid:
         # The calls were forged, or of agents that did not hear its successor yet.
-        state = replace(state, retry_at=now + RETRY_S, active=Active(event.active_gid, now, False))
+        state = replace(state, retry_at=now + RETRY_S, active=Active(event.active_gid, event.map_epoch, now))
         return _say(state, f"does not have mgr {verdict.gid} failed "
                     f"although {verdict.why}: the mons name mgr {event.active_gid} as the active one")
     if event.failed_ago_s is not None and abs(event.failed_ago_s) < state.interval_s:
@@ -340,16 +343,15 @@ def _verdict(state: State, now: float) -> Optional[Verdict]:
 
 
 def _of_group(state: State, name: str, group: Group, now: float) -> Optional[Verdict]:
-    gid = max((call.sos.gid for call in group.calls.values()), default=0)
-    if group.since is None or now - group.since < PATIENCE_S or not gid or gid < state.active.gid:
+    gid = state.active.gid
+    about_it = [call.sos for call in group.calls.values() if call.sos.gid == gid]
+    if group.since is None or now - group.since < PATIENCE_S or not gid or not about_it:
         return None
     why = overdue(group, now)
     if not why:
         return None
-    obstacle = _obstacle(state, now)
-    if any(call.sos.stopping for call in group.calls.values() if call.sos.gid == gid):
-        obstacle = "it was stopped on purpose"
-    elif group.read < group.since:
+    obstacle = _obstacle(state, group.stopping or any(sos.stopping for sos in about_it), now)
+    if group.read < group.since:
         obstacle = "two seats could not be read, so RADOS may be what does not answer"
     elif max(group.since, now - ECHO_S) > group.echoed:
         obstacle = "RADOS does not bring this mgr's own notifications back"
@@ -359,14 +361,14 @@ def _of_group(state: State, name: str, group: Group, now: float) -> Optional[Ver
 def _of_silence(state: State, now: float) -> Optional[Verdict]:
     if state.silent_since is None or now - state.silent_since < SILENT_S or not state.active.gid:
         return None
-    obstacle = _obstacle(state, now)
+    obstacle = _obstacle(state, any(group.stopping for group in state.groups.values()), now)
     if now - state.unanswered > ECHO_S or all(now - group.echoed > ECHO_S for group in state.groups.values()):
         obstacle = "RADOS does not bring this mgr's own notifications back"
     return Verdict(state.active.gid, f"it has answered nothing for {SILENT_S:g} s", obstacle)
 
 
-def _obstacle(state: State, now: float) -> str:
-    if state.active.stopping:
+def _obstacle(state: State, stopping: bool, now: float) -> str:
+    if stopping:
         return "it was stopped on purpose"
     if now - state.active.first < GRACE_S:
         return f"it was first heard of less than {GRACE_S:g} s ago"
