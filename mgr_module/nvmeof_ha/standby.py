@@ -50,6 +50,11 @@ class StandbyModule(MgrStandbyModule):
         super().__init__(*args, **kwargs)
         self._stopping = threading.Event()
 
+    def __del__(self) -> None:
+        """Nothing.  Ceph's own takes all log handlers of the interpreter away, also those of the active module, which
+        lives in the same one: a mgr that had been a standby stopped logging seconds after it took over, when this object
+        was collected (16.2.15)."""
+
     def serve(self) -> None:
         said = True
         while not self._stopping.is_set():
