@@ -5,7 +5,7 @@ set -euo pipefail
 qa=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 scripts=$qa/../vstart-scripts
 unset PYTHONHOME
-export PYTHONPATH=$scripts:$qa
+export PYTHONPATH=$scripts:$qa:$qa/../mgr_module
 if [ -x /usr/bin/python3 ]; then
     # Ends here for --help and for a mistake, before anything is installed.
     case " $* " in *" -h "* | *" --help "*) exec /usr/bin/python3 -m thrash.options "$@" ;; esac

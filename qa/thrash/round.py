@@ -5,62 +5,49 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
-from typing import Any, Dict, FrozenSet, List, Optional, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 from testbed.cluster import CommandFailed
 from testbed.map_changes import short_instance
 from testbed.stage import Stage
 from testbed.waiting import WaitTimeout
 
-from . import schedule
-from .breaking import Breaking
-from .log_watch import LogWatch
-from .schedule import Fault
+from . import breaking, schedule
+from .cluster_faults import is_clean
+from .evidence import Evidence
+from .result import Finding, Result
+from .schedule import Fault, Lane, Played
 
 SETTLE_S = 120.0
 """More than any failover, restart and failback takes, on a busy machine too. A Linux host whose gateway died while it
 connected notices after 60 s, and failbacks wait for hosts."""
 LAST_CHANCE_S = 120.0
 NOTICED_S = 2.0
-
-
-@dataclass
-class Result:
-    """Figures of one round. `excused`: I/O errors and overlaps of targets that nobody could restrict (`unwatched`)."""
-
-    number: int
-    faults: List[str]
-    stall_s: float = 0.0
-    settle_s: Optional[float] = None   # after all was mended
-    moved: bool = False
-    io_errors: int = 0
-    overlaps: int = 0
-    excused_errors: int = 0
-    excused_overlaps: int = 0
-    lost: int = 0
-    stale: int = 0
-    findings: List[str] = field(default_factory=list)
-    kinds: Tuple[str, ...] = ()
-
-    def to_json(self) -> Dict[str, Any]:
-        return asdict(self)
+MOST_PROBLEMS = 5
+"""Problems of one kind that are told one by one, with the logs around them."""
 
 
 class Round:
     """One round on the stage, which must be settled."""
 
-    def __init__(self, stage: Stage, number: int, faults: Tuple[Fault, ...], logs: LogWatch) -> None:
+    def __init__(self, stage: Stage, number: int, lanes: Sequence[Lane], evidence: Evidence, fault_s: float,
+                 heal_s: float) -> None:
         self._stage = stage
-        self._faults = faults
-        self._logs = logs
-        self._hurry = threading.Event()
-        self.result = Result(number, [str(fault) for fault in faults], kinds=tuple(f.kind.name for f in faults))
+        self._lanes = lanes
+        self._evidence = evidence
+        self._fault_s, self._heal_s = fault_s, heal_s
+        self._played: List[Played] = []
+        self.result = Result(number, [' and '.join(sorted({fault.kind.name for lane in lanes for fault in lane}))])
         self.settled = False   # at its end, be it late
 
     @property
     def title(self) -> str:
-        return f'round {self.result.number}: ' + '; '.join(self.result.faults)
+        kinds = ' and '.join(lane[0].kind.name for lane in self._lanes)
+        return f'round {self.result.number}: {kinds}'
+
+    @property
+    def _faults(self) -> List[Fault]:
+        return [played.fault for played in self._played]
 
     def play(self) -> Result:
         """Raises GuestError, ObserverFailed, ClusterError when the stage itself is broken."""
@@ -73,48 +60,68 @@ class Round:
         stage.timeline.add('all is mended')
         mended_s = time.monotonic()
         # What was done last is not noticed at once; until then all seems to be well.
-        stage.wait(lambda: time.monotonic() >= mended_s + NOTICED_S, 60, 'what was done to be noticed')
+        self._wait_until(mended_s + NOTICED_S)
         if self._settle(SETTLE_S):
             result.settle_s = round(time.monotonic() - mended_s, 1)
+            stage.timeline.add('all is settled')
             self._judge_gateways(before)
+            self._wait_until(mended_s + self._heal_s)
         self._verify()
-        to_s = time.monotonic()
-        self._judge_samples(from_s, to_s)
-        result.findings += [f'logged: {line}' for line in self._logs.news()]
+        self._judge(from_s, time.monotonic())
         stage.timeline.end()
         return result
 
     # -- parts ----------------------------------------------------------------------------------------
 
+    def _wait_until(self, at_s: float) -> None:
+        left_s = max(0.0, at_s - time.monotonic())
+        self._stage.wait(lambda: time.monotonic() >= at_s, left_s + 60, f'{left_s:.0f} s to pass')
+
     def _break(self) -> None:
-        with ThreadPoolExecutor(len(self._faults)) as pool:
-            playing = [pool.submit(Breaking(self._stage, fault, self._hurry).play) for fault in self._faults]
-            try:
-                for one in playing:
-                    one.result()
-            except (WaitTimeout, CommandFailed) as error:
-                self.result.findings.append(f'could not be mended: {error}')
-            finally:
-                self._hurry.set()
+        hurry = threading.Event()
+        ends = threading.Timer(self._fault_s, hurry.set)
+        ends.start()
+
+        def play(lane: Lane) -> None:
+            for fault in lane:
+                breaking.play(self._stage, fault, hurry, self._played)
+        with ThreadPoolExecutor(len(self._lanes)) as pool:
+            for playing in [pool.submit(play, lane) for lane in self._lanes]:
+                try:
+                    playing.result()
+                except (WaitTimeout, CommandFailed) as error:
+                    self._find('unmended', f'could not be mended: {error}')
+        ends.cancel()
 
     def _settle(self, timeout_s: float) -> bool:
         try:
             self._stage.wait_settled(timeout_s)
+            self._stage.wait(self._clean, timeout_s, 'all placement groups to be clean', interval_s=1.0)
             self.settled = True
         except WaitTimeout as error:
-            self.result.findings.append(f'not settled: {error}'[:600])
+            self._find('unsettled', f'not settled: {error}'[:600])
         return self.settled
+
+    def _clean(self) -> bool:
+        try:
+            return is_clean(self._stage.cluster)
+        except CommandFailed:
+            return False
 
     def _verify(self) -> None:
         """Also when it is not settled: what can be read must be right."""
         if not self.settled:
             started_s = time.monotonic()
             self._settle(LAST_CHANCE_S)
-            self.result.findings.append('it settled after all, %.0f s later' % (time.monotonic() - started_s)
-                                        if self.settled else 'nor did it settle later')
+            self._find('unsettled', 'it settled after all, %.0f s later' % (time.monotonic() - started_s)
+                       if self.settled else 'nor did it settle later')
         if self.settled:
             self._stage.verify()
         self._take(self._stage.mark())
+
+    def _find(self, kind: str, text: str, at_s: float = 0.0) -> None:
+        around = self._evidence.told_around(at_s) if at_s else []
+        self.result.findings.append(Finding(kind, text, around))
 
     def _take(self, figures: List[Dict[str, Any]]) -> None:
         result = self.result
@@ -125,39 +132,66 @@ class Round:
         # A block that could not be read is an I/O error, and looked at again in the next round.
         result.lost = sum(window['lost'] + window['corrupt'] for window in figures)
         result.stale = sum(window['stale'] for window in figures)
-        errors = sum(window['io_errors'] for window in figures)
-        if schedule.unwatched(self._faults):
-            result.excused_errors = errors
-        else:
-            result.io_errors = errors
-        counts = ((result.lost, 'lost or corrupt'), (result.stale, 'stale'), (result.io_errors, 'I/O errors'))
-        result.findings += [f'{count} {what}' for count, what in counts if count]
+        # The guest's clock is its own.
+        ahead_s = self._stage.guest.clock_offset().offset_s + time.time() - time.monotonic()
+        for window in figures:
+            times = [entry['epoch'] - ahead_s for entry in window['errors']]
+            excused = bool(times) and all(self._excused(at_s) for at_s in times)
+            if excused:
+                result.excused_errors += window['io_errors']
+            else:
+                result.io_errors += window['io_errors']
+        for count, kind, what in ((result.lost, 'lost', 'lost or corrupt'), (result.stale, 'stale', 'stale'),
+                                  (result.io_errors, 'errors', 'I/O errors')):
+            if count:
+                self._find(kind, f'{count} {what}')
+
+    def _excused(self, at_s: float) -> bool:
+        return any(schedule.unwatched(self._played, name, at_s) for name in self._stage.gateways)
+
+    # -- judgements -----------------------------------------------------------------------------------
+
+    def _judge(self, from_s: float, to_s: float) -> None:
+        result, evidence = self.result, self._evidence
+        result.faults = [f'{played.from_s - from_s:.1f} s: {played.fault}' for played in self._played]
+        self._judge_samples(from_s, to_s)
+        evidence.take_news()
+        problems = evidence.problems(from_s, to_s, self._played)
+        result.history = len(problems)
+        for problem in problems[:MOST_PROBLEMS]:
+            self._find('history', f'{problem.at_s - from_s:.2f} s: {problem.text}', problem.at_s)
+        moves = [move for move in evidence.history.moves() if from_s <= move[0] <= to_s]
+        result.failovers = sum(fenced for *_move, fenced in moves)
+        result.handovers = len(moves) - result.failovers
+        result.lay_to_faults(self._played, [(stall.from_s, stall.seconds) for stall
+                                            in evidence.stall_watch.stalls(from_s)],
+                             [at_s for at_s, *_move, fenced in moves if fenced])
+        for line in evidence.logs.news():
+            self._find('logged', line)
 
     def _judge_samples(self, from_s: float, to_s: float) -> None:
-        unwatched = schedule.unwatched(self._faults)
-        owners = self._stage.layout.owners
+        owners, overlaps = self._stage.layout.owners, []
         for sample in self._stage.sampler.history.between(from_s, to_s):
             self.result.moved |= any(sample.optimized(group) - {owner} for group, owner in owners.items())
             for group in sample.overlaps:
-                if sample.optimized(group) & unwatched:
+                if any(schedule.unwatched(self._played, gateway, sample.at_s) for gateway in sample.optimized(group)):
                     self.result.excused_overlaps += 1
                 else:
-                    self.result.overlaps += 1
-        if self.result.overlaps:
-            self.result.findings.append(f'{self.result.overlaps} samples with two optimized gateways')
+                    overlaps.append((sample.at_s, group, ' and '.join(sorted(sample.optimized(group)))))
+        self.result.overlaps = len(overlaps)
+        for at_s, group, gateways in overlaps[:MOST_PROBLEMS]:
+            self._find('overlap', f'{at_s - from_s:.2f} s: {gateways} are optimized for ANA group {group}', at_s)
         if self.result.moved and not schedule.may_move(self._faults):
-            self.result.findings.append('an ANA group moved, and there was no reason')
+            self._find('moved', 'an ANA group moved, and there was no reason')
 
     def _judge_gateways(self, before: Dict[str, str]) -> None:
         """Those that nothing was done to are still the same instances."""
-        # Seats and mons that are silent together look like isolation, and that ends targets.
-        if {'pause-cluster', 'pause-mon'} & set(self.result.kinds):
+        if schedule.isolating(self._faults):
             return
-        hurt: FrozenSet[str] = schedule.hurt(self._faults)
+        hurt = schedule.hurt(self._faults)
         for name, instance in self._instances().items():
             if name not in hurt and instance != before.get(name):
-                self.result.findings.append(f'{name} was {before.get(name)} and is {instance}, and nothing was done '
-                                            'to it')
+                self._find('restarted', f'{name} was {before.get(name)} and is {instance}, and nothing was done to it')
 
     def _instances(self) -> Dict[str, str]:
         latest = self._stage.map_watch.latest

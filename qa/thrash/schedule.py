@@ -1,19 +1,26 @@
 """Which faults there are, and which of them a seed plays in which round.  Pure.
 
-The same seed gives the same rounds, whatever happens in them: who the active mgr is, or where an ANA group has gone by
-then, is looked up when the fault comes.
+A round has two lanes (sometimes one): each plays faults of one kind, one after the other, until the round's time is
+over. The same seed gives the same rounds, whatever happens in them: who the active mgr is, or where an ANA group has
+gone by then, is looked up when the fault comes.
 """
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import Dict, FrozenSet, Iterator, Sequence, Tuple
+from typing import Dict, FrozenSet, Iterator, List, Sequence, Tuple
 
 HOST = frozenset(('warden', 'agent', 'target'))
 NOTHING: FrozenSet[str] = frozenset()
-PAIRS = 0.6
-LATER_S = 3.0
+PAIRS = 0.8
+"""How often there are two lanes; one alone says whose a stall was."""
+PAUSE_S = (2.0, 10.0)
+"""Between two faults of a lane."""
+UNWATCHED_FOR_S = 10.0
+"""So long after a stopped warden goes on its target may show what nobody could prevent, on a busy machine too."""
+RESTART_S = 5.0
+"""So long an agent that was killed may be away."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +28,8 @@ class Kind:
     """A kind of fault.
 
     `hold_s`: how long it lasts, at least and at most. `stops`, `ends`: which processes of a gateway it pauses or kills;
-    both empty: it is done to the cluster. `moves`: I/O may have to move for it, or gateways may end.
+    both empty: it is done to the cluster. `moves`: I/O may have to move for it, or gateways may end. `network`: it needs
+    every daemon and gateway on a network of its own.
     """
 
     name: str
@@ -30,6 +38,7 @@ class Kind:
     ends: FrozenSet[str] = NOTHING
     of_gateway: bool = False
     moves: bool = True
+    network: bool = False
 
 
 def _stop(which: str, most_s: float) -> Kind:
@@ -52,8 +61,11 @@ KINDS = (
     Kind('stop-killed', (0, 0.5), ends=HOST, of_gateway=True),
     Kind('delete-create', (0.2, 8), of_gateway=True),
     Kind('delete-killed', (0.2, 8), ends=frozenset(('target',)), of_gateway=True),
+    Kind('disable-enable', (0.2, 8), of_gateway=True),
+    Kind('failover', (0.2, 8), of_gateway=True),
     Kind('mgr-fail', (0, 0), moves=False),
     Kind('kill-mgr', (1, 20), moves=False),
+    Kind('kill-mgr-target', (1, 20), ends=frozenset(('target',)), of_gateway=True),
     Kind('kill-mgrs', (1, 20), moves=False),
     Kind('pause-mgr', (1, 35), moves=False),
     Kind('pause-osd', (1, 10), moves=False),
@@ -61,17 +73,23 @@ KINDS = (
     Kind('pause-osds', (1, 10), moves=False),
     Kind('kill-osd', (1, 15), moves=False),
     Kind('osd-down', (0, 0), moves=False),
+    Kind('osd-out', (2, 15), moves=False),
+    Kind('kill-mon', (1, 15), moves=False),
     Kind('pause-mon', (1, 8), moves=False),
-    Kind('pause-cluster', (1, 8)),
+    Kind('kill-machine', (1, 20), ends=HOST, of_gateway=True),
+    Kind('pause-cluster-4', (4, 4), moves=False),
+    Kind('pause-cluster-10', (10, 10)),
 )
 BY_NAME: Dict[str, Kind] = {kind.name: kind for kind in KINDS}
-# An OSD's memory is its store: two that are killed at once may have held the only copies.
-ONCE = frozenset(('kill-osd',))
+LOSES_COPIES = frozenset(('kill-osd', 'osd-out', 'kill-machine'))
+"""An OSD's memory is its store: two that are lost at once may have held the only copies, so only one lane does this."""
+MON_FAULTS = frozenset(('pause-mon', 'kill-mon', 'pause-cluster-4'))
+SEAT_FAULTS = frozenset(('pause-osd', 'pause-two-osds', 'pause-osds', 'kill-osd', 'pause-cluster-4'))
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault as drawn; `gateway` is '' for a fault of the cluster."""
+    """One fault as drawn; `gateway` is '' for a fault of the cluster. `after_s`: from the end of the one before."""
 
     kind: Kind
     gateway: str
@@ -81,21 +99,45 @@ class Fault:
     def __str__(self) -> str:
         where = f' {self.gateway}' if self.gateway else ''
         held = f' for {self.hold_s:.1f} s' if self.kind.hold_s[1] else ''
-        return f'{self.kind.name}{where}{held}' + (f' after {self.after_s:.1f} s' if self.after_s else '')
+        return f'{self.kind.name}{where}{held}'
 
 
-def rounds(seed: int, gateways: Sequence[str], kinds: Sequence[Kind] = KINDS) -> Iterator[Tuple[Fault, ...]]:
+Lane = Tuple[Fault, ...]
+
+
+@dataclass(frozen=True)
+class Played:
+    """A fault that was brought about; the times are of the monotonic clock."""
+
+    fault: Fault
+    from_s: float
+    to_s: float
+
+    def covers(self, at_s: float, before_s: float = 0.0, after_s: float = 0.0) -> bool:
+        return self.from_s - before_s <= at_s <= self.to_s + after_s
+
+
+def rounds(seed: int, gateways: Sequence[str], fault_s: float,
+           kinds: Sequence[Kind] = KINDS) -> Iterator[Tuple[Lane, ...]]:
     """Without end. Every kind comes first in a round once before any does so again."""
     dice = random.Random(seed)
     while True:
         for kind in dice.sample(list(kinds), len(kinds)):
-            faults = [_draw(dice, kind, gateways, 0.0)]
+            lanes = [_lane(dice, kind, gateways, fault_s)]
             if dice.random() < PAIRS:
-                others = [other for other in kinds if other is not kind or kind.name not in ONCE]
-                # The second comes together with the first, or while that one's consequences are under way.
-                after_s = 0.0 if dice.random() < 0.3 else dice.uniform(0, LATER_S)
-                faults.append(_draw(dice, dice.choice(others), gateways, after_s))
-            yield tuple(faults)
+                others = [other for other in kinds if not {kind.name, other.name} <= LOSES_COPIES]
+                lanes.append(_lane(dice, dice.choice(others), gateways, fault_s))
+            yield tuple(lanes)
+
+
+def _lane(dice: random.Random, kind: Kind, gateways: Sequence[str], fault_s: float) -> Lane:
+    faults: List[Fault] = []
+    after_s, at_s = round(dice.uniform(0, 1), 2), 0.0
+    while not faults or at_s + after_s < fault_s:
+        faults.append(_draw(dice, kind, gateways, after_s))
+        at_s += after_s + faults[-1].hold_s
+        after_s = round(dice.uniform(*PAUSE_S), 2)
+    return tuple(faults)
 
 
 def _draw(dice: random.Random, kind: Kind, gateways: Sequence[str], after_s: float) -> Fault:
@@ -103,20 +145,23 @@ def _draw(dice: random.Random, kind: Kind, gateways: Sequence[str], after_s: flo
     # Rather short ones: they are as interesting as long ones, and cost less time.
     least_s, most_s = kind.hold_s
     hold_s = least_s + (most_s - least_s) * dice.random() ** 1.5
-    return Fault(kind, gateway, round(after_s, 2), round(hold_s, 2))
+    return Fault(kind, gateway, after_s, round(hold_s, 2))
 
 
-def unwatched(faults: Sequence[Fault]) -> FrozenSet[str]:
-    """Gateways whose target may have run, or woken, when its warden could not end it and its agent could not restrict
-    it: what such a target does until it is killed is made harmless by its fence, but its host may see an error and a
-    sample two optimized listeners."""
-    found = set()
-    for gateway in {fault.gateway for fault in faults if fault.gateway}:
-        stopped = frozenset().union(*(fault.kind.stops for fault in faults if fault.gateway == gateway))
-        ended = frozenset().union(*(fault.kind.ends for fault in faults if fault.gateway == gateway))
-        if 'warden' in stopped and (stopped | ended) & {'agent', 'target'}:
-            found.add(gateway)
-    return frozenset(found)
+def unwatched(played: Sequence[Played], gateway: str, at_s: float) -> bool:
+    """Whether that gateway's target may have run, or woken, at that time or shortly before it, when its warden could
+    not end it and its agent could not restrict it: what such a target does until it is killed is made harmless by its
+    fence, but its host may see an error and a sample two optimized listeners (DESIGN 1.4)."""
+    own = [one for one in played if one.fault.gateway == gateway]
+    for one in own:
+        if 'warden' not in one.fault.kind.stops:
+            continue
+        for other in own:
+            begun_s, ended_s = max(one.from_s, other.from_s), min(one.to_s, other.to_s + RESTART_S)
+            if (begun_s <= ended_s and (other.fault.kind.stops | other.fault.kind.ends) & {'agent', 'target'}
+                    and begun_s <= at_s <= one.to_s + UNWATCHED_FOR_S):
+                return True
+    return False
 
 
 def hurt(faults: Sequence[Fault]) -> FrozenSet[str]:
@@ -124,5 +169,12 @@ def hurt(faults: Sequence[Fault]) -> FrozenSet[str]:
     return frozenset(fault.gateway for fault in faults if fault.gateway and fault.kind.moves)
 
 
+def isolating(faults: Sequence[Fault]) -> bool:
+    """Seats and mons may be silent together: to every gateway that looks like its own isolation, and ends targets."""
+    names = {fault.kind.name for fault in faults}
+    return bool(names & {'pause-cluster-10', 'kill-machine'}) or (
+        len(names) > 1 and bool(names & MON_FAULTS) and bool(names & SEAT_FAULTS))
+
+
 def may_move(faults: Sequence[Fault]) -> bool:
-    return any(fault.kind.moves for fault in faults)
+    return isolating(faults) or any(fault.kind.moves for fault in faults)

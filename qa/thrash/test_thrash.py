@@ -1,64 +1,62 @@
-"""The thrasher's parts without a cluster: what a seed draws, what is excused, what the table says."""
+"""The thrasher's other parts without a cluster: stalls, whose they are, the table, the logs, the mgrs' traces."""
 
 from __future__ import annotations
 
-from itertools import islice
+import logging
+import time
+from datetime import datetime
 
+from nvmeof_ha import trace
+from nvmeof_ha.core import machine
+from nvmeof_ha.core.events import Committed
+from nvmeof_ha.core.model import Map
+from nvmeof_ha.core.timing import Timing
 from thrash import results
-from thrash.breaking import _ACTS
+from thrash.history import History
 from thrash.log_watch import LogWatch
-from thrash.round import Result
-from thrash.schedule import BY_NAME, KINDS, Fault, hurt, may_move, rounds, unwatched
-
-GATEWAYS = ['gw1', 'gw2', 'gw3']
-
-
-def fault(name: str, gateway: str = '') -> Fault:
-    return Fault(BY_NAME[name], gateway, 0.0, 1.0)
+from thrash.mgr_trace import MgrTrace
+from thrash.result import AFTER_S, Finding, Result
+from thrash.schedule import BY_NAME, Fault, Played
+from thrash.stall_watch import Stall, StallWatch
 
 
-def test_a_seed_gives_the_same_rounds_again_and_another_seed_others():
-    first, again, other = (list(islice(rounds(seed, GATEWAYS), 40)) for seed in (7, 7, 8))
-    assert first == again != other
+def played(name: str, from_s: float, to_s: float) -> Played:
+    return Played(Fault(BY_NAME[name], '', 0.0, 1.0), from_s, to_s)
 
 
-def test_every_kind_leads_a_round_before_any_does_so_again():
-    leads = [faults[0].kind for faults in islice(rounds(3, GATEWAYS), len(KINDS))]
-    assert sorted(leads, key=lambda kind: kind.name) == sorted(KINDS, key=lambda kind: kind.name)
+def test_a_stall_is_seen_while_it_lasts_and_has_its_whole_length_afterwards():
+    watch = StallWatch({}, lambda _text, _at_s: None)
+    for now_s, gap_s, longest_s in ((10.0, 0.1, 0.2), (10.5, 0.4, 0.4), (11.0, 0.9, 0.9)):
+        watch.take(1, now_s, gap_s, longest_s)
+    assert watch.stalls(0) == [Stall(1, 10.1, 11.0 - 10.1)]
+    watch.take(1, 11.5, 0.1, 1.2)   # a write ended at 11.3
+    watch.take(1, 12.0, 0.1, 1.2)
+    assert [(stall.from_s, round(stall.seconds, 2)) for stall in watch.stalls(0)] == [(10.1, 1.2)]
+    assert watch.stalls(10.2) == []
 
 
-def test_never_are_two_osds_killed_at_once():
-    for faults in islice(rounds(1, GATEWAYS), 2000):
-        assert [one.kind.name for one in faults].count('kill-osd') < 2
+def test_a_stall_is_laid_to_all_that_was_under_way_and_one_alone_to_its_only_kind():
+    result = Result(1, [])
+    faults = [played('kill-host', 10, 20), played('pause-mgr', 18, 22), played('pause-mgr', 60, 61)]
+    result.lay_to_faults(faults, [(12.0, 3.0), (19.0, 5.0), (62.0, 1.0), (100.0, 0.5)], [19.5, 61.0])
+    host, mgr = result.kinds['kill-host'], result.kinds['pause-mgr']
+    assert (host.injected, host.stall_s, host.alone_s, host.failovers) == (1, 5.0, 3.0, 1)
+    assert (mgr.injected, mgr.stall_s, mgr.alone_s, mgr.failovers) == (2, 5.0, 1.0, 2)
+    assert result.quiet_stall_s == 0.5 and 100.0 > 61 + AFTER_S
 
 
-def test_every_kind_can_be_played():
-    assert set(_ACTS) == set(BY_NAME)
-
-
-def test_excused_is_only_the_gateway_whose_warden_was_stopped_with_another_of_its_processes():
-    assert unwatched([fault('pause-host', 'gw1'), fault('pause-agent', 'gw2')]) == {'gw1'}
-    assert unwatched([fault('pause-warden', 'gw1'), fault('kill-agent', 'gw1')]) == {'gw1'}
-    assert unwatched([fault('pause-warden', 'gw1'), fault('kill-agent', 'gw2')]) == frozenset()
-    assert unwatched([fault('kill-host', 'gw1'), fault('pause-osds')]) == frozenset()
-
-
-def test_nothing_may_move_for_an_agent_a_mgr_or_one_osd():
-    harmless = [fault('kill-agent', 'gw1'), fault('pause-mgr'), fault('kill-osd')]
-    assert not may_move(harmless) and not hurt(harmless)
-    assert may_move([*harmless, fault('kill-target', 'gw2')])
-    assert hurt([*harmless, fault('kill-target', 'gw2')]) == {'gw2'}
-
-
-def test_the_table_and_the_data_count_a_round_for_each_of_its_kinds():
-    played = [Result(1, [], 2.0, 5.0, True, kinds=('kill-host',)),
-              Result(2, [], 7.0, None, kinds=('kill-host', 'pause-mgr'), findings=['not settled'])]
-    row = next(line.split() for line in results.table(played).splitlines() if line.startswith('kill-host'))
-    assert row == ['kill-host', '2', '1', '7.0', '2.0', '5.0', '0', '0', '0', '1']
-    data = results.to_json(1.0, 5, played)
-    assert data['not_settled'] == 1
-    assert data['faults']['kill-host'] == {'count': 2, 'longest_stall_s': 7.0, 'longest_stall_alone_s': 2.0, 'moved': 1}
-    assert data['faults']['pause-mgr']['longest_stall_alone_s'] is None
+def test_the_table_and_the_data_have_a_row_for_each_kind_and_one_for_all():
+    one, two = Result(1, [], 7.0, settle_s=5.0, failovers=1), Result(2, [], 9.0, lost=1,
+                                                                       findings=[Finding('lost', '1 lost')])
+    one.lay_to_faults([played('kill-host', 0, 1)], [(0.5, 2.0)], [0.5])
+    two.lay_to_faults([played('kill-host', 0, 1), played('pause-mgr', 0, 1)], [(0.5, 9.0)], [])
+    rows = {line.split()[0]: line.split()[1:] for line in results.table([one, two]).splitlines()[2:]}
+    assert rows['kill-host'] == ['2', '2', '1', '9.0', '2.0', '5.0', '1', '0', '0', '0', '0', '1']
+    assert rows['all'][:4] == ['3', '2', '1', '9.0']
+    data = results.to_json(1.0, 5, [one, two], {'violations': 0})
+    assert (data['injected'], data['failovers'], data['lost'], data['not_settled']) == (3, 1, 1, 1)
+    assert data['faults']['kill-host'] == {'injected': 2, 'stall_s': 9.0, 'alone_s': 2.0, 'failovers': 1}
+    assert data['findings'] == {'lost': 1}
 
 
 def test_an_alarm_in_a_log_is_told_once(tmp_path):
@@ -70,3 +68,35 @@ def test_an_alarm_in_a_log_is_told_once(tmp_path):
         more.write('ERROR the agent ends on an error of its own\n')
     assert len(logs.news()) == 1
     assert logs.news() == []
+
+
+def test_what_the_logs_say_around_a_moment_is_found_in_its_order(tmp_path):
+    now_s = time.time()
+
+    def line(ago_s: float, text: str) -> str:
+        stamp = datetime.fromtimestamp(now_s - ago_s).strftime('%Y-%m-%dT%H:%M:%S.%f')
+        return f'{stamp[:-3]} {text}\n'
+    one, other = tmp_path / 'one.log', tmp_path / 'other.log'
+    one.write_text(line(60, 'long ago') + line(0.2, 'second') + line(0.1, 'x trace rbd/g1 {}'))
+    other.write_text(line(0.5, 'first') + line(-0.3, 'third'))
+    found = LogWatch([one, other]).around(now_s)
+    assert [text.split()[1] for text in found] == ['first', 'second', 'third']
+
+
+def test_the_commits_of_a_mgr_are_read_from_its_log_as_it_grows(tmp_path):
+    log = tmp_path / 'mgr.x.log'
+    logger = logging.Logger('a mgr')
+    logger.addHandler(logging.FileHandler(log))
+    logger.handlers[0].setFormatter(logging.Formatter('2026-01-01T00:00:00.000+0000 7f00  0 [nvmeof_ha] %(message)s'))
+    traced = trace.Trace('rbd/g1', logger, True)
+    state, actions = machine.begin(Map('rbd', 'g1'), (), 3, Timing(), 50.0, True)
+    traced.began(Map('rbd', 'g1'), (), 3, Timing(), 50.0, True, state, actions)
+    history = History()
+    reader = MgrTrace([log, tmp_path / 'absent.log'], 'rbd/g1', history)
+    reader.take_news()
+    assert [(commit.sent_s, commit.acknowledged_s) for commit in history.commits.values()] == [(50.0, None)]
+    event = Committed(state.map.version)
+    after, actions = machine.step(state, event, 50.5)
+    traced.stepped(state, event, 50.5, after, actions)
+    reader.take_news()
+    assert [(commit.sent_s, commit.acknowledged_s) for commit in history.commits.values()] == [(50.0, 50.5)]

@@ -64,6 +64,11 @@ class AnaHistory:
         with self._lock:
             return [sample for sample in self._samples if from_s <= sample.at_s <= to_s]
 
+    def forget(self, before_s: float) -> None:
+        """Of a long run nobody asks about its beginning any more."""
+        with self._lock:
+            self._samples = [sample for sample in self._samples if sample.at_s >= before_s]
+
     def latest(self) -> Optional[Sample]:
         with self._lock:
             return self._samples[-1] if self._samples else None
