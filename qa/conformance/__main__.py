@@ -1,4 +1,4 @@
-"""``python -m conformance LOG ... [--json FILE]``: replay logs of mgrs, traces of gateways, directories of clusters."""
+"""``python -m conformance LOG ... [--group POOL/GROUP] [--json FILE]``: replay logs of mgrs, traces of gateways, directories of clusters."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m conformance", description=__doc__)
     parser.add_argument("logs", nargs="+", type=Path, metavar="LOG", help="a mgr's log, a gateway's trace file, or the "
                         "directory of a testbed cluster")
+    parser.add_argument("--group", default="", metavar="POOL/GROUP", help="of the mgrs' logs only this gateway group")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file")
     arguments = parser.parse_args()
     missing = [str(path) for path in arguments.logs if not path.exists()]
     if missing:
         parser.error(f"there is no {', '.join(missing)}")
-    result = check(arguments.logs)
+    result = check(arguments.logs, arguments.group)
     print(result.describe())
     for violation in result.violations[:SHOWN]:
         print(violation)

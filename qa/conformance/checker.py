@@ -21,10 +21,13 @@ OF_A_CLUSTER = ("logs/mgr.*.log", f"gateways/*/{TRACE}")
 """Where a testbed cluster has them."""
 
 
-def check(paths: Iterable[Path]) -> Result:
-    """Replay mgr logs, gateway traces, and all that directories of testbed clusters have of both."""
+def check(paths: Iterable[Path], group: str = "") -> Result:
+    """Replay mgr logs, gateway traces, and all that directories of testbed clusters have of both.
+
+    ``group``: ``POOL/GROUP``; of the mgrs' logs only this one.
+    """
     began, result = time.monotonic(), Result()
-    reader = _Reader(result)
+    reader = _Reader(result, group)
     for path in _files(paths):
         reader.read(path)
     reader.across.judge()
@@ -41,8 +44,8 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
 
 
 class _Reader:
-    def __init__(self, result: Result) -> None:
-        self._result = result
+    def __init__(self, result: Result, group: str) -> None:
+        self._result, self._group = result, group
         self.across = Across(result)
 
     def read(self, path: Path) -> None:
@@ -63,7 +66,7 @@ class _Reader:
 
     def _mgr(self, place: Place, text: str, drivers: Dict[str, DriverReplay]) -> None:
         match = MGR_LINE.match(text)
-        if match is None:
+        if match is None or self._group not in ("", match.group(2)):
             return
         self._result.log_bytes += len(text)
         at, key, plain = match.groups()
