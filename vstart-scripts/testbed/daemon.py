@@ -18,6 +18,7 @@ from typing import Any, Callable, Dict, List, Optional
 from .waiting import WaitTimeout, wait_until
 
 PROC = Path('/proc')
+TRACED = '] trace '   # in a line of a mgr's log
 BOOT_ID = PROC / 'sys/kernel/random/boot_id'
 
 # A daemon sees none of the caller's variables: a PYTHONPATH or CEPH_ARGS set for the tests would change
@@ -163,12 +164,17 @@ class Daemon:
 
 
 def _tail(path: Path, lines: int) -> str:
+    """Without the trace of a mgr: its lines are long, many, and for a replay."""
     if not path.exists():
         return ''
     with open(path, 'rb') as log:
-        size = log.seek(0, os.SEEK_END)
-        log.seek(max(0, size - 400 * lines))
-        return '\n'.join(log.read().decode(errors='replace').splitlines()[-lines:])
+        size, span = log.seek(0, os.SEEK_END), 400 * lines
+        while True:
+            log.seek(max(0, size - span))
+            found = [line for line in log.read().decode(errors='replace').splitlines() if TRACED not in line]
+            if len(found) > lines or span >= size:
+                return '\n'.join(found[-lines:])
+            span *= 4
 
 
 def stop_all(daemons: List[Daemon], timeout_s: float = 2.0) -> List[str]:
