@@ -9,6 +9,7 @@ from .copies import Mutant, Patch
 MACHINE, EMISSION, INTENT = "nvmeof_ha/core/machine.py", "nvmeof_ha/core/emission.py", "nvmeof_ha/core/intent.py"
 REGISTER, GATEWAY, LEASE = "nvmeof_ha/core/register.py", "nvmeof_ha/core/gateway.py", "nvmeof_ha/core/lease.py"
 PLACEMENT, DETECTOR = "nvmeof_ha/core/placement.py", "nvmeof_ha/core/detector.py"
+STANDBY = "nvmeof_ha/core/standby.py"
 SIM_HOST, SIM_MGR, SIM_CEPH = "sim/host.py", "sim/mgr.py", "sim/ceph.py"
 
 
@@ -146,6 +147,9 @@ REGISTERS: Tuple[Mutant, ...] = (
         "    seen = [m for m in answers if m is not None]\n"),
     one("a commit is sent before the one before it is acknowledged", EMISSION,
         "    if state.in_flight is None and state.map.content()", "    if state.map.content()"),
+    one("a gateway is removed before its record says that it is being deleted", INTENT,
+        "        if not gateway.deleting or group is None or record is None or not record.deleting:\n",
+        "        if not gateway.deleting or group is None:\n"),
     one("an ANA group is removed before the stored map says that nobody serves it", INTENT,
         "        if group.phase is not Phase.UNSERVED or stored is None or stored.since != group.since:\n",
         "        if group.phase is not Phase.UNSERVED:\n"),
@@ -191,4 +195,23 @@ DOUBTS: Tuple[Mutant, ...] = (
         "        if now - self.looked_s > self.timing.beacon_s:\n", "        if False:\n"),
 )
 
-MUTANTS: Tuple[Mutant, ...] = INSTANCES + ADDRESSES + FENCES + LEASES + REGISTERS + CONFIRMATIONS + DOUBTS
+STANDBYS: Tuple[Mutant, ...] = (
+    one("a standby has a mgr failed that answers it", STANDBY,
+        "replace(group, calls={}, since=None, stopping", "replace(group, stopping"),
+    one("a standby has whoever is active failed", STANDBY,
+        "    if event.active_gid != verdict.gid:\n", "    if False:\n"),
+    one("a standby has a mgr failed that was stopped on purpose", STANDBY, "    if stopping:\n", "    if False:\n"),
+    one("a standby has a mgr failed that is still starting", STANDBY,
+        "    if now - state.active.first < GRACE_S:\n", "    if False:\n"),
+    one("two standbys have a mgr failed each in one interval", STANDBY,
+        "event.failed_ago_s is not None and ", "False and event.failed_ago_s is not None and "),
+    one("a standby has a mgr failed although it cannot read the seats", STANDBY,
+        "    if group.read < group.since:\n", "    if False:\n"),
+    one("a standby has a mgr failed although RADOS does not answer it", STANDBY,
+        "    elif max(group.since, now - ECHO_S) > group.echoed:\n", "    elif False:\n"),
+    one("what agents said while a standby did not run counts", STANDBY, "fresh = {} if late else {", "fresh = {"),
+    one("calls about an earlier mgr have its successor failed", STANDBY,
+        "if call.sos.gid == gid]", "if call.sos.gid]"),
+)
+
+MUTANTS: Tuple[Mutant, ...] = INSTANCES + ADDRESSES + FENCES + LEASES + REGISTERS + CONFIRMATIONS + DOUBTS + STANDBYS

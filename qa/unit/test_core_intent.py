@@ -227,6 +227,17 @@ def test_a_recorded_instance_that_the_seats_do_not_know_is_over_after_w_and_dist
     assert [mgr.group(n).phase for n in (1, 2)] == [Phase.ACTIVE] * 2
 
 
+def test_a_gateway_is_not_removed_before_its_record_says_that_it_is_being_deleted():
+    """Or the record that a dying mgr left behind would bring it back to stay."""
+    mgr = Driven(answers=(Commit,))
+    mgr.do(CreateGateway(1, "gw1"))
+    mgr.do(mgr.answer(mgr.last(StoreGateway)))
+    mgr.do(DeleteGateway(2, "gw1"))
+    assert mgr.gateway("gw1").deleting and mgr.replies[2].code == 0, "the seats know"
+    mgr.do(mgr.answer(mgr.last(StoreGateway)))
+    assert mgr.map.gateways == ()
+
+
 def test_a_record_that_outlived_its_gateways_removal_leads_to_another_removal():
     mgr = Driven(both_serve(), (record(GW3, deleting=True),))
     assert mgr.map.gateway("gw3") is None and mgr.last(ForgetGateway) == ForgetGateway("gw3")

@@ -133,10 +133,14 @@ def retiring(state: State, group: AnaGroup) -> bool:
 
 def remove_deleted(state: State) -> State:
     """A deleted gateway disappears, with its ANA group, once it serves nothing and the stored map says that nobody
-    serves the group."""
+    serves the group; and not before its record says that it is being deleted: a record that outlives it, because the mgr
+    died, must not bring it back to stay."""
     for gateway in state.map.gateways:
         group = state.map.ana_group(gateway.ana_group_id)
-        if not gateway.deleting or group is None or not retiring(state, group):
+        record = state.soft.stored.get(gateway.id)
+        if not gateway.deleting or group is None or record is None or not record.deleting:
+            continue
+        if not retiring(state, group):
             continue
         stored = None if state.committed is None else state.committed.ana_group(group.id)
         if group.phase is not Phase.UNSERVED or stored is None or stored.since != group.since:
