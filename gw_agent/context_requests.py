@@ -2,7 +2,8 @@
 
 The client's own thread in the target answers, not the target's: asking takes no turn on the JSON-RPC socket, waits for
 no reactor, and works while I/O hangs. Promises: `SocketPath.of` names a path that fits in a socket address, or none;
-`requests` ends within `ANSWER_S`. Does not promise: that a target which was started by an older release has the socket.
+`requests` ends within `ANSWER_S`. Does not promise: that a target which was started by an older release has the
+socket.
 """
 from __future__ import annotations
 

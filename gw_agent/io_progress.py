@@ -1,31 +1,32 @@
-"""Is the I/O path of this gateway stuck, although everything else of it looks well? Pure: samples and `now` in, verdict out.
+"""Is the I/O path of this gateway stuck, although everything else of it looks well? Pure: samples and `now` in,
+verdict out.
 
-What is looked at: the requests that each context (a RADOS client in the target) has sent to OSDs and has no answer for.
-The target's own counters cannot tell: `bdev_get_iostat` and `nvmf_get_stats` count what was completed (and its
+What is looked at: the requests that each context (a RADOS client in the target) has sent to OSDs and has no answer
+for. The target's own counters cannot tell: `bdev_get_iostat` and `nvmf_get_stats` count what was completed (and its
 `pending_bdev_io` stays 0 while I/O hangs in Ceph), so a device that hangs looks like an idle one; and they do not name
 the placement group that hangs, without which nobody else can be asked.
 
 Whose fault is it? A cluster that stalls, as a whole or in one OSD, leaves requests unanswered too, and then moving I/O
 would only add a failover to the stall. So silence alone proves nothing. The rule: a context is stuck when
 
-1. an OSD has answered none of this context's requests for `QUIET_S` (as long as any is answered, it is slow, not stuck:
-   a long queue that moves is no reason), and then
+1. an OSD has answered none of this context's requests for `QUIET_S` (as long as any is answered, it is slow, not
+   stuck: a long queue that moves is no reason), and then
 2. for `stuck_s` on end, without a break, another client (a witness) is answered promptly, about once a second, for the
-   same: a write in the placement group of the oldest of these requests, and one that never applies (its guard fails) on
-   that request's very object, while the context still gets no answer at all from that OSD.
+   same: a write in the placement group of the oldest of these requests, and one that never applies (its guard fails)
+   on that request's very object, while the context still gets no answer at all from that OSD.
 
 Why that is enough. Both are served by the same OSDs, from the same objects and under the same conditions (placement
 group active, object not missing, pool not full, replicas reachable), and the witness asked later. In a stalled cluster
-the witness is not answered either, so the count never starts, however long the stall. When the cluster wakes, the older
-request is answered first, or within moments; only a context that does not know yet that the OSD map changed may take
-longer: it asks for a new map at the latest `ASK_FOR_MAP_S` plus one tick of librados (`CLIENT_TICK_S`) after its request
-became old, and `stuck_s` is at least that tick, so that it has asked before 1 and 2 are over. A request that was sent
-anew counts as an answer: the client has done something about it.
+the witness is not answered either, so the count never starts, however long the stall. When the cluster wakes, the
+older request is answered first, or within moments; only a context that does not know yet that the OSD map changed may
+take longer: it asks for a new map at the latest `ASK_FOR_MAP_S` plus one tick of librados (`CLIENT_TICK_S`) after it
+sent the request, and `stuck_s` is at least that tick, so that it has asked before 1 and 2 are over. A request that was
+sent anew counts as an answer: the client has done something about it.
 
-Who may be a witness. This host's own client: then the host's network is well and the context hangs. If that one gets no
-answer either, the host may be cut off or the cluster may stall: only another gateway of the group can tell (`witness.py`).
-It is also the one that would take over, so where no other gateway makes progress, moving would not help. A host that
-was shown to be cut off serves again only when its own client makes progress again (`CutOff`).
+Who may be a witness. This host's own client: then the host's network is well and the context hangs. If that one gets
+no answer either, the host may be cut off or the cluster may stall: only another gateway of the group can tell
+(`witness.py`). It is also the one that would take over, so where no other gateway makes progress, moving would not
+help. A host that was shown to be cut off serves again only when its own client makes progress again (`CutOff`).
 
 Not noticed: a hang inside the target above its RADOS clients (without any request to an OSD), and one of the reactor,
 which the warden notices. Not promised: anything while the context does not tell its requests.
@@ -98,7 +99,7 @@ def run_on(run: Optional[Run], asked_s: float, prompt: bool) -> Optional[Run]:
         return None
     if run is None or asked_s - run.last_s > BREAK_S:
         return Run(asked_s, asked_s)
-    return Run(run.since_s, max(run.last_s, asked_s))
+    return Run(run.since_s, asked_s)
 
 
 @dataclass
@@ -139,7 +140,7 @@ class IoProgress:
         self._acquit(context, {r.tid for r in requests})
 
     def _acquit(self, context: str, tids: AbstractSet[int]) -> None:
-        """Only the answer to the very request that was stuck shows that the context goes on: sending it anew does not."""
+        """Only the end of the very request that was stuck shows that the context goes on: sending it anew does not."""
         if context in self._stuck and self._stuck[context][0] not in tids:
             del self._stuck[context]
 
@@ -162,20 +163,20 @@ class IoProgress:
     def verdict(self, now: float) -> Optional[Verdict]:
         """None: not stuck, or it cannot be told. Stays until the request that was stuck is over."""
         for (context, osd), lane in sorted(self._lanes.items()):
-            witness = self._witness(lane, self._listed_s[context], now)
+            witness = self._witness(lane, self._listed_s[context])
             if witness is not None and context not in self._stuck:
                 self._stuck[context] = lane.oldest.tid, Verdict(
                     context, lane.oldest.place, witness,
-                    f"context {context} waits for osd.{osd} since {now - lane.quiet_since_s:.0f} s with "
-                    f"{len(lane.sent)} requests, the oldest on object {lane.oldest.place.name}, while "
+                    f"context {context} got no answer from osd.{osd} for {now - lane.quiet_since_s:.0f} s (requests: "
+                    f"{len(lane.sent)}, the oldest for object {lane.oldest.place.name}), while "
                     + (f"gateway {witness} is" if witness else "this host's other client is")
                     + " served promptly there")
         return next((verdict for _, (_, verdict) in sorted(self._stuck.items())), None)
 
-    def _witness(self, lane: _Lane, listed_s: float, now: float) -> Optional[str]:
-        """Own comes first, as "" sorts first."""
+    def _witness(self, lane: _Lane, listed_s: float) -> Optional[str]:
+        """Whom the last listing proves right. The own client comes first, as "" sorts first."""
         for witness, run in sorted(lane.runs.items()):
-            if run.length_s >= self._stuck_s and now - run.last_s <= BREAK_S and listed_s >= run.last_s:
+            if run.length_s >= self._stuck_s and listed_s >= run.last_s:
                 return witness
         return None
 

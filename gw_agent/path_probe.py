@@ -1,9 +1,9 @@
 """Tries whether this host's own RADOS client is served in an object's placement group, without changing the object.
 
-Two writes: one of a small object of the gateway's own, put into the same placement group by its locator key, which shows
-that the acting OSDs take writes; and one on the very object, which the OSD must hold ready for writing before it compares
-a guard that never holds. Promises: the object is never changed, nor made; one try at a time for each place; no call on
-the event loop. The object of its own is removed again; one that could not be stays, and is harmless.
+Two writes: one of a small object of the gateway's own, put into the same placement group by its locator key, which
+shows that the acting OSDs take writes; and one on the very object, which the OSD must hold ready for writing before it
+compares a guard that never holds. Promises: the object is never changed, nor made; one try at a time for each place;
+no call on the event loop. The object of its own is removed again; one that could not be stays, and is harmless.
 """
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class PathProbe:
         self._trying: Dict[Place, Tuple["asyncio.Future[bool]", float]] = {}
 
     async def prompt(self, place: Place) -> bool:
-        """Whether the OSDs answered within `PROMPT_S`. Who asks while a try is under way gets the answer to that one."""
+        """Whether the OSDs answered within `PROMPT_S`; who asks while a try is under way gets the answer to that."""
         loop = asyncio.get_running_loop()
         if place not in self._trying:
             trying = loop.run_in_executor(self._threads, self._try, place)

@@ -1,8 +1,8 @@
 """Watches whether the gateway's I/O path is stuck; what it finds goes out in the beacons, and the mgr moves the I/O.
 
 Each `LOOK_S` it asks every context what it waits for, and, where something waits for long, tries the same with this
-host's own client and asks the other gateways; `io_progress.py` judges, and says why. Promises: nothing here talks to the
-target's JSON-RPC socket, and no beacon waits for it; listing its requests takes a context's client at most about a
+host's own client and asks the other gateways; `io_progress.py` judges, and says why. Promises: nothing here talks to
+the target's JSON-RPC socket, and no beacon waits for it; listing its requests takes a context's client at most about a
 twentieth of one thread.
 """
 from __future__ import annotations
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 1.0
 PAUSE_FACTOR = 20
-"""A context that takes long to list its requests, because it has many, is asked again only after so many times as long,"""
+"""A context that takes long to list its requests, because it has many, is asked again after so many times as long,"""
 LONGEST_PAUSE_S = 2.0
 """but often enough for `io_progress.BREAK_S`."""
 
@@ -35,8 +35,8 @@ class StuckWatch:
 
     def __init__(self, settings: Settings, client: "rados.Rados", prompt: Callable[[Place], Awaitable[bool]],
                  seat_names: Callable[[], Tuple[str, ...]], served: Served, soon: Callable[[], None]) -> None:
-        """`prompt`: whether this host's own client is served promptly at a place (`path_probe.py`). `served`: the instance whose target is attached, and the names of its contexts. `soon`: beacons should tell
-        at once."""
+        """`prompt`: whether this host's own client is served promptly at a place (`path_probe.py`). `served`: the
+        instance whose target is attached, and the names of its contexts. `soon`: beacons should tell at once."""
         gateway = settings.gateway
         self._run_dir, self._stuck_s = gateway.run_dir, gateway.stuck_s
         self._served = served
@@ -51,7 +51,7 @@ class StuckWatch:
         self._judged: Optional[Instance] = None
         self._unserved: Set[Place] = set()
         self._list_at_s: Dict[str, float] = {}
-        self._untold = ""
+        self._untold: Set[str] = set()
         self._why = ""
 
     async def run(self) -> None:
@@ -82,7 +82,7 @@ class StuckWatch:
 
     def _begin(self, instance: Instance) -> None:
         self._instance, self._progress, self._why = instance, IoProgress(self._stuck_s), ""
-        self._list_at_s, self._untold = {}, ""
+        self._list_at_s, self._untold = {}, set()
         if self.held_back(instance):
             log.warning("instance %s does not serve before this host's own client is served at %s again", instance,
                         ", ".join(place.name for place in self._cut_off.places))
@@ -95,12 +95,12 @@ class StuckWatch:
         try:
             waiting = await requests(path)
         except NotTold as error:
-            if not self._untold:
-                self._untold = str(error)
+            if context not in self._untold:
+                self._untold.add(context)
                 log.info("what context %s waits for is not known, a stuck I/O path would not be noticed: %s", context,
                          error)
             return
-        self._untold = ""
+        self._untold.discard(context)
         took_s = self._loop.time() - started_s
         self._list_at_s[context] = started_s + min(PAUSE_FACTOR * took_s, LONGEST_PAUSE_S)
         progress.listed(context, waiting, self._loop.time())

@@ -1,10 +1,11 @@
 """Gateways that ask one another: are you served in this placement group, where I am not?
 
 A question and its answers are notifications on three objects, so that a host that is cut off from some OSDs still
-reaches the others through one of them; every agent watches all three. They are named after the seats, and lie where their
-names put them (a watch does not heed a locator key). An answer says that the peer's own client was, or was not, answered promptly for what `path_probe.py`
-tries. Promises: callbacks only hand over to the event loop; what cannot be read is ignored; a lost watch is made anew;
-however many questions come, at most `MOST_TRIES` tries are under way for others. Does not promise any answer.
+reaches the others through one of them; every agent watches all three. They are named after the seats, and lie where
+their names put them (a watch does not heed a locator key). An answer says that the peer's own client was, or was not,
+answered promptly for what `path_probe.py` tries. Promises: callbacks only hand over to the event loop; what cannot be
+read is ignored; a lost watch is made anew; however many questions come, at most `MOST_TRIES` tries are under way for
+others, and at most `MOST_SAID` notifications on an object, which may be one that stalls. Does not promise any answer.
 
 Whoever may notify these objects may forge a beacon too, so an answer is believed as a beacon is.
 """
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 SEATS = 3
 MOST_TRIES = 4
+MOST_SAID = 8
 CHECK_S = 2.0
 REMEMBERED_S = 10.0
 NOTIFY_TIMEOUT_MS = 2000
@@ -62,20 +64,22 @@ def decode(data: bytes) -> Optional[Tuple[str, str, Place, float, bool]]:
 
 
 class _Post:
-    """One of the three objects: its watch, and what is under way there."""
+    """One of the three objects: its watch, and how many notifications are under way there."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.ioctx: Optional["rados.Ioctx"] = None
         self.watch: Optional[int] = None
         self.lost = self.busy = False
+        self.said = 0
 
 
 class Witnesses:
     """The other gateways of the group. Call `run` once."""
 
-    def __init__(self, client: "rados.Rados", control_pool: str, gateway: str, seat_names: Callable[[], Tuple[str, ...]],
-                 prompt: Callable[[Place], Awaitable[bool]], answered: Answered) -> None:
+    def __init__(self, client: "rados.Rados", control_pool: str, gateway: str,
+                 seat_names: Callable[[], Tuple[str, ...]], prompt: Callable[[Place], Awaitable[bool]],
+                 answered: Answered) -> None:
         """`prompt`: try it with this host's own client. `answered(gateway, place, asked_s, prompt)` by a peer."""
         self._client = client
         self._control_pool = control_pool
@@ -105,12 +109,17 @@ class Witnesses:
 
     def _say(self, text: str) -> None:
         for post in self._posts.values():
-            if post.ioctx is None:
-                continue
-            try:
-                post.ioctx.aio_notify(post.name, lambda *_: None, text, NOTIFY_TIMEOUT_MS)
-            except rados.Error as error:
-                log.debug("nothing could be said on %s: %s", post.name, error)
+            if post.ioctx is not None and post.said < MOST_SAID:
+                self._notify(post, post.ioctx, text)
+
+    def _notify(self, post: _Post, ioctx: "rados.Ioctx", text: str) -> None:
+        def ended() -> None:
+            post.said -= 1
+        try:
+            ioctx.aio_notify(post.name, lambda *_: self._loop.call_soon_threadsafe(ended), text, NOTIFY_TIMEOUT_MS)
+            post.said += 1
+        except rados.Error as error:
+            log.debug("nothing could be said on %s: %s", post.name, error)
 
     def _hear(self, data: bytes) -> None:
         said = decode(data)

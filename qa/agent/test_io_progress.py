@@ -55,8 +55,8 @@ def test_a_request_without_an_answer_while_the_own_client_is_served_is_a_stuck_p
     assert EARLIEST_S <= clock.first_verdict(20, [request(1)], own=True) <= EARLIEST_S + 2
     verdict = clock.progress.verdict(clock.now)
     assert verdict is not None and verdict.witness == OWN
-    assert verdict.why == (f"context {CONTEXT} waits for osd.0 since 8 s with 1 requests, the oldest on object rbd_data.1, "
-                           "while this host's other client is served promptly there")
+    assert verdict.why == (f"context {CONTEXT} got no answer from osd.0 for 8 s (requests: 1, the oldest for object "
+                           "rbd_data.1), while this host's other client is served promptly there")
 
 
 def test_a_stall_of_the_cluster_is_never_a_stuck_path_however_long():
@@ -105,6 +105,18 @@ def test_one_answer_that_was_late_begins_the_count_anew():
     clock = Clock()
     for second in range(60):
         assert clock.second([request(1)], own=second % 5 != 0) is None
+
+
+def test_a_witness_that_says_something_only_now_and_then_proves_nothing():
+    clock = Clock()
+    for second in range(60):
+        assert clock.second([request(1)], **({"own": True} if second % 4 == 0 else {})) is None
+
+
+def test_of_two_witnesses_the_own_client_is_named_because_its_host_is_well():
+    clock = Clock()
+    assert clock.first_verdict(20, [request(1)], gw2=True, own=True) is not None
+    assert clock.progress.verdict(clock.now).witness == OWN
 
 
 def test_a_pause_of_this_process_begins_the_count_anew():
@@ -173,15 +185,15 @@ def test_the_client_has_asked_for_a_newer_osd_map_before_it_can_be_judged():
 
 SELDOM = st.sampled_from([False] * 9 + [True])
 MOSTLY = SELDOM.map(lambda seldom: not seldom)
-SECOND = st.tuples(SELDOM, MOSTLY, st.sampled_from([0.5, 1.0, 1.0, 1.5, 2.0, 4.0]), MOSTLY)
+STRETCH = st.tuples(st.integers(1, 10), SELDOM, MOSTLY, st.sampled_from([0.5, 1.0, 1.0, 1.5, 2.0, 4.0]), MOSTLY)
 
 
-@given(st.lists(SECOND, max_size=40), st.sampled_from(["own", "gw2"]))
-def test_every_verdict_has_its_proof(seconds: List[Tuple[bool, bool, float, bool]], witness: str):
+@given(st.lists(STRETCH, min_size=2, max_size=6), st.sampled_from(["own", "gw2"]))
+def test_every_verdict_has_its_proof(stretches: List[Tuple[int, bool, bool, float, bool]], witness: str):
     """Whatever happens: the last `stuck_s` before a verdict hold prompt answers only, without a break, and in all of
     that time and `QUIET_S` before it the OSD answered nothing."""
     clock, tid, history = Clock(), 0, []
-    for osd_answers, prompt, step_s, asked_too in seconds:
+    for osd_answers, prompt, step_s, asked_too in [rest for count, *rest in stretches for _ in range(count)]:
         tid += osd_answers
         before: Dict[str, bool] = {witness: prompt} if asked_too else {}
         verdict = clock.second([request(tid)], step_s=step_s, **before)

@@ -1,4 +1,4 @@
-"""What the agent finds out of a context that hangs, on a real cluster; the test's own RADOS clients are the contexts."""
+"""What the agent finds out about a context that hangs; the cluster is real, contexts are clients of the test's own."""
 from __future__ import annotations
 
 import asyncio
@@ -111,8 +111,8 @@ def test_a_try_finds_healthy_osds_prompt_and_leaves_no_trace(connected):
 
     async def body() -> List[bool]:
         probe = PathProbe(client, "gw1")
-        places = [Place(pool_id, "", "", "there"), Place(pool_id, "", "", "absent"), Place(pool_id, "ns", "k", "absent"),
-                  Place(999, "", "", "in no pool")]
+        places = [Place(pool_id, "", "", "there"), Place(pool_id, "", "", "absent"),
+                  Place(pool_id, "ns", "k", "absent"), Place(999, "", "", "in no pool")]
         return list(await asyncio.gather(*(probe.prompt(place) for place in places * 2)))
     assert asyncio.run(body()) == [True] * 8
     assert everything() == before
@@ -154,7 +154,7 @@ def test_a_host_that_is_cut_off_learns_it_from_another_gateway_and_its_next_targ
         drop_answers_of_osds(tmp_path)
         pool.aio_write_full("data", b"x")
         why = await until(lambda: one.why(FIRST), "the verdict")
-        assert "oldest on object data, while gateway gw2 is served promptly there" in why and told == [why]
+        assert "oldest for object data), while gateway gw2 is served promptly there" in why and told == [why]
         assert not one.held_back(FIRST) and one.held_back(SECOND)
         instances.append(SECOND)
         await until(lambda: one.why(FIRST) == "", "the next target to be looked at")
