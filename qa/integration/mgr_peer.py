@@ -215,3 +215,21 @@ def module_options(cluster: Cluster, **options: str) -> Iterator[Callable[[str, 
     finally:
         for name, value in former.items():
             cluster.ceph('config', 'set', 'mgr', option(name), value)
+
+
+def health_detail(cluster: Cluster, code: str) -> str:
+    """The detail lines of one health check, '' when it is not raised."""
+    checks = cluster.ceph_json('health', 'detail')['checks']
+    return ' '.join(line['message'] for line in checks.get(code, {}).get('detail', []))
+
+
+def wait_for_health(cluster: Cluster, code: str, *texts: str) -> str:
+    """The detail once it says all the texts: for a moment the mon shows what the mgr before, or the check before, said."""
+    def said() -> str:
+        detail = health_detail(cluster, code)
+        return detail if all(text in detail for text in texts) else ''
+    return wait_until(said, 60, f'{code} to say {texts}')
+
+
+def wait_for_no_health(cluster: Cluster, code: str) -> None:
+    wait_until(lambda: not health_detail(cluster, code), 60, f'{code} to end')

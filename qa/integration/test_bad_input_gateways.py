@@ -11,7 +11,7 @@ from typing import Iterator
 
 import pytest
 
-from mgr_peer import notify
+from mgr_peer import notify, wait_for_health
 from nvmeof_ha.core import register, wire
 from nvmeof_ha.core.events import Beacon
 from nvmeof_ha.core.model import Instance, Version
@@ -28,11 +28,6 @@ def pair(cluster: Cluster) -> Iterator[ServedPair]:
     cluster.enable_module('nvmeof_ha')
     with ServedPair(cluster, 'badinput', 20) as served:
         yield served
-
-
-def health_detail(cluster: Cluster, code: str) -> str:
-    checks = cluster.ceph_json('health', 'detail')['checks']
-    return ' '.join(line['message'] for line in checks.get(code, {}).get('detail', []))
 
 
 @pytest.fixture
@@ -94,7 +89,7 @@ def test_beacons_of_strangers_older_instances_and_earlier_moments_change_nothing
     assert "gateway 'never-created' is not in rbd/badinput: create it first" == said[3]['never-created']
     assert any('format 2, this release understands 1 only: upgrade the older side' in why for why in said[4].values())
     assert agreed == before, 'nothing was stored'
-    assert 'not JSON' in wait_until(lambda: health_detail(pair.cluster, 'NVMEOF_HA_BAD_BEACON'), 10, 'the warning')
+    wait_for_health(pair.cluster, 'NVMEOF_HA_BAD_BEACON', 'not JSON')
 
 
 @pytest.mark.parametrize('damaged', [1, 2, 3])
@@ -110,8 +105,7 @@ def test_seats_with_garbage_or_a_newer_map_get_theirs_back_while_the_gateways_se
         lease_end = time.monotonic() + before.timing.lease_s
         wait_until(lambda: time.monotonic() > lease_end, 10, 'a lease that nobody could have extended to end')
     told = [f'{name} was written by somebody else (map: {said}' for name in names]
-    wait_until(lambda: all(text in health_detail(pair.cluster, 'NVMEOF_HA_CONTROL_OBJECTS') for text in told), 20,
-               f'health to say {told}')
+    wait_for_health(pair.cluster, 'NVMEOF_HA_CONTROL_OBJECTS', *told)
     assert pair.seats.maps() == [before] * 3, 'the same version: nothing else was decided'
 
 

@@ -4,29 +4,18 @@ from __future__ import annotations
 
 import signal
 import threading
-from typing import Dict, Iterator, List, Optional
+from typing import Dict, List, Optional
 
 import pytest
 import rados
 
-from mgr_peer import SeatReader, connect, module_options, show
+from mgr_peer import SeatReader, module_options, show, wait_for_health, wait_for_no_health
 from nvmeof_ha.core import register
 from testbed.cluster import Cluster, CommandFailed
 from testbed.gateway import nvme_gw
 from testbed.waiting import wait_until
 
-
-@pytest.fixture(scope='module')
-def mgr(cluster: Cluster) -> Cluster:
-    cluster.enable_module('nvmeof_ha')
-    return cluster
-
-
-@pytest.fixture
-def client(mgr: Cluster) -> Iterator[rados.Rados]:
-    client = connect(mgr)
-    yield client
-    client.shutdown()
+BAD_OPTION = 'NVMEOF_HA_BAD_OPTION'
 
 
 def next_mgr(cluster: Cluster, signal_number: int = 0) -> None:
@@ -43,37 +32,26 @@ def next_mgr(cluster: Cluster, signal_number: int = 0) -> None:
         daemon.restart()
 
 
-def bad_option(cluster: Cluster) -> str:
-    checks = cluster.ceph_json('health', 'detail')['checks']
-    return ' '.join(line['message'] for line in checks.get('NVMEOF_HA_BAD_OPTION', {}).get('detail', []))
-
-
-def wait_for_bad_option(cluster: Cluster, text: str) -> str:
-    """The warning once it says the text: the mon shows what the mgr before, or the check before, said for a moment."""
-    return wait_until(lambda: text in bad_option(cluster) and bad_option(cluster), 60, f'a warning that says {text!r}')
-
-
 def test_timers_that_break_a_rule_leave_those_in_force_also_when_another_mgr_begins(mgr, client):
     nvme_gw(mgr, 'create', 'gw1', 'rbd', 'timers')
     seats = SeatReader(client, 'timers')
     with module_options(mgr, lease_s='3.5', suspect_s='1.5') as set_option:
         kept = seats.wait_for(lambda m: m.timing.lease_s == 3.5, 30, 'the longer lease').timing
         set_option('suspect_s', '0.1')
-        said = wait_for_bad_option(mgr, 'suspect_s = 0.1 s: must be at least 3 * beacon_s')
-        assert 'lease_s 3.5' in said
+        wait_for_health(mgr, BAD_OPTION, 'suspect_s = 0.1 s: must be at least 3 * beacon_s', 'lease_s 3.5')
         ballot = seats.agreed().version.ballot
         next_mgr(mgr)
         after = seats.wait_for(lambda m: m.version.ballot > ballot, 60, 'the next mgr')
         assert after.timing == kept, 'not the defaults'
-        wait_for_bad_option(mgr, 'every group keeps the timers of its map')
+        wait_for_health(mgr, BAD_OPTION, 'every group keeps the timers of its map')
 
 
 def test_an_option_that_cannot_be_used_holds_no_other_one_back(mgr):
     with module_options(mgr, blocklist_expire_s='5', control_pool='no-such-pool'):
-        wait_for_bad_option(mgr, 'blocklist_expire_s = 5.0: must be at least 600 s')
+        wait_for_health(mgr, BAD_OPTION, 'blocklist_expire_s = 5.0: must be at least 600 s')
         with pytest.raises(CommandFailed, match='no-such-pool.*which the option mgr/nvmeof_ha/control_pool names'):
             nvme_gw(mgr, 'create', 'gw1', 'rbd', 'in-another-pool')
-    wait_until(lambda: not bad_option(mgr), 30, 'the warning to end')
+    wait_for_no_health(mgr, BAD_OPTION)
 
 
 @pytest.mark.parametrize('name, value', [('lease_s', 'soon'), ('failback_doubling', 'maybe'), ('no_such_option', '1')])

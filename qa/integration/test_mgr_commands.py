@@ -10,28 +10,18 @@ import time
 
 import pytest
 
-from mgr_peer import SeatReader, connect, module_options, show
+from mgr_peer import SeatReader, connect, module_options, show, wait_for_health, wait_for_no_health
 from testbed.cluster import Cluster, CommandFailed
 from testbed.gateway import nvme_gw, nvme_gw_prefix
 from testbed.waiting import wait_until
 
-
-@pytest.fixture(scope='module')
-def mgr(cluster: Cluster) -> Cluster:
-    """The shared cluster with the module enabled."""
-    cluster.enable_module('nvmeof_ha')
-    return cluster
+BAD_OPTION, STOPPED = 'NVMEOF_HA_BAD_OPTION', 'NVMEOF_HA_GROUP_STOPPED'
 
 
 def refused(cluster: Cluster, *args: str) -> CommandFailed:
     with pytest.raises(CommandFailed) as error:
         nvme_gw(cluster, *args)
     return error.value
-
-
-def health_detail(cluster: Cluster, code: str) -> str:
-    checks = cluster.ceph_json('health', 'detail')['checks']
-    return ' '.join(line['message'] for line in checks.get(code, {}).get('detail', []))
 
 
 def test_created_gateways_are_shown_in_the_shape_of_the_built_in_command(mgr):
@@ -160,12 +150,11 @@ def test_timers_that_break_a_rule_are_not_taken_and_health_says_which_and_why(mg
         nvme_gw(mgr, 'create', 'gw1', 'rbd', 'timed')
         seats = SeatReader(client, 'timed')
         with module_options(mgr, lease_s='1.0') as set_option:
-            detail = wait_until(lambda: health_detail(mgr, 'NVMEOF_HA_BAD_OPTION'), 30, 'the warning')
-            assert 'lease_s = 1.0 s: must be at least 4 * beacon_s' in detail and 'lease_s 2.5' in detail
+            wait_for_health(mgr, BAD_OPTION, 'lease_s = 1.0 s: must be at least 4 * beacon_s', 'lease_s 2.5')
             assert seats.wait_for(lambda m: m, 5, 'a map').timing.lease_s == 2.5
             set_option('lease_s', '3.5')
             seats.wait_for(lambda m: m.timing.lease_s == 3.5, 20, 'the new lease in the map')
-            wait_until(lambda: not health_detail(mgr, 'NVMEOF_HA_BAD_OPTION'), 30, 'the warning to end')
+            wait_for_no_health(mgr, BAD_OPTION)
     finally:
         client.shutdown()
 
@@ -174,10 +163,9 @@ def test_a_group_whose_pool_was_deleted_is_reported_and_can_be_deleted(mgr):
     mgr.ceph('osd', 'pool', 'create', 'doomed')
     nvme_gw(mgr, 'create', 'gw1', 'doomed', 'g')
     mgr.ceph('osd', 'pool', 'delete', 'doomed', 'doomed', '--yes-i-really-really-mean-it')
-    said = wait_until(lambda: health_detail(mgr, 'NVMEOF_HA_GROUP_STOPPED'), 30, 'the error')
-    assert 'doomed/g' in said and 'the pool of its control objects does not exist' in said
+    wait_for_health(mgr, STOPPED, 'doomed/g', 'the pool of its control objects does not exist')
     assert show(mgr, 'g', 'doomed')['num gws'] == 1
     nvme_gw(mgr, 'delete', 'gw1', 'doomed', 'g')
-    wait_until(lambda: not health_detail(mgr, 'NVMEOF_HA_GROUP_STOPPED'), 30, 'the error to end')
+    wait_for_no_health(mgr, STOPPED)
     assert show(mgr, 'g', 'doomed')['num gws'] == 0
     assert not [key for key in mgr.ceph_json('config-key', 'ls') if '/doomed/' in key]
