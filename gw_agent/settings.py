@@ -45,7 +45,7 @@ class GatewaySettings:
     log_file: Optional[str]
     log_level: str
     trace_file: Optional[str]
-    """Where warden and agent note what they read and concluded (`trace.py`, about 10 MB an hour); None: nowhere."""
+    """Where warden and agent note what they read and concluded (`trace.py`, about 5 MB an hour); None: nowhere."""
     state_update_interval_sec: float
     bdevs_per_context: int
     stuck_s: float

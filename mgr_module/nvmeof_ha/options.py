@@ -57,7 +57,7 @@ def declarations() -> List[Any]:
         {"name": "standby_fail_interval_s", "type": "float", "default": STANDBY_FAIL_INTERVAL_S, "runtime": True,
          "desc": "standbys have a mgr replaced at most once in this time (seconds)"},
         {"name": "trace", "type": "bool", "default": False, "runtime": True,
-         "desc": "log every step of the state machine as a JSON line, at level info; about 5 MB an hour for each gateway"},
+         "desc": "log every step of the state machine as a JSON line, at level info; about 4 MB an hour for each gateway"},
     ]
     return declared
 

@@ -18,6 +18,7 @@ from typing import Any, Callable, Dict, List, Optional
 import rados
 import rbd
 
+from conformance import check
 from gw_agent import ceph_client, configuration, rados_watch
 from gw_agent.json_rpc import Decoder, RpcError, encode, outcome
 from nvmeof_ha_core import wire
@@ -142,6 +143,7 @@ class GatewayHost:
         self.directory = directory / name
         self.directory.mkdir(parents=True)
         self.log_path = self.directory / "gateway.log"
+        self.trace_path = self.directory / "trace.jsonl"
         self.rpc_socket = str(self.directory / "run" / "spdk.sock")
         caps = {service: cap.format(pool=POOL) for service, cap in ceph_client.CAPS.items()}
         self.keyring = keyring or cluster.create_user(f"nvmeof.{name}", caps)
@@ -149,7 +151,8 @@ class GatewayHost:
         self.settings = self.directory / "gateway.ini"
         self.settings.write_text(
             f"[gateway]\nname = {name}\ngroup = {group}\naddr = {addr}\nport = 0\nrun_dir = {self.directory}/run\n"
-            f"log_level = DEBUG\nstate_update_interval_sec = 1\n[ceph]\npool = {values['pool']}\n"
+            f"log_level = DEBUG\ntrace_file = {self.trace_path}\nstate_update_interval_sec = 1\n"
+            f"[ceph]\npool = {values['pool']}\n"
             f"config_file = {values['conf']}\nkeyring = {self.keyring}\n[spdk]\ntgt_path = {values['target']}\n")
         self.warden: Optional["subprocess.Popen[bytes]"] = None
 
@@ -159,12 +162,15 @@ class GatewayHost:
                                            stdout=log, stderr=log)
 
     def stop(self) -> None:
-        """At once; target and agent die with the warden."""
+        """At once; target and agent die with the warden. What both decided must be what the core decides again."""
         if self.warden is not None and self.warden.poll() is None:
             for pid in self.pids().values():
                 os.kill(pid, signal.SIGCONT)
             self.warden.kill()
             self.warden.wait()
+        if self.trace_path.exists():
+            violations = check([self.trace_path]).violations
+            assert not violations, "\n".join(violations)
 
     def exit_status(self, timeout_s: float = WAIT_S) -> int:
         assert self.warden is not None
