@@ -18,7 +18,7 @@ packages=(
     python3 python3-rados python3-rbd python3-venv
     python3-cherrypy3                                               # the mgr module's status page
     qemu-system-x86 gcc libc6-dev binutils                          # the Linux guest and its programs
-    iproute2 procps
+    iproute2 nftables procps                                        # hosts of a test's own, and cut links between them
 )
 
 usage() {

@@ -17,17 +17,20 @@ POOL_PG_NUM = 16
 
 
 def render(install: CephInstall, fsid: str, directory: Path, run_directory: Path,
-           mon_addresses: Dict[str, str], osds: int, address: str) -> str:
-    """Text of ceph.conf. `mon_addresses`: mon name to its address vector `[v2:…,v1:…]`; daemons bind to
-    `address`."""
+           mon_vectors: Dict[str, str], addresses: Dict[str, str]) -> str:
+    """Text of ceph.conf. `mon_vectors`: mon name to its address vector `[v2:…,v1:…]`; `addresses`: by daemon
+    (`osd.0`), what it binds to."""
+    osds = [name for name in addresses if name.startswith('osd.')]
     lines = ['[global]']
-    lines += _options(_global(fsid, directory, run_directory, mon_addresses, osds, address))
+    lines += _options(_global(fsid, directory, run_directory, mon_vectors, len(osds)))
     lines += ['', '[mon]'] + _options(_mon(directory, run_directory))
     lines += ['', '[mgr]'] + _options(_mgr(directory, run_directory))
     lines += ['', '[osd]'] + _options(_osd(install, directory, run_directory))
-    for number in range(osds):
-        # One CRUSH host each: reports of a dead OSD count per host, and two of them are asked for.
-        lines += ['', f'[osd.{number}]'] + _options({'crush location': f'root=default host=node{number}'})
+    for name, address in addresses.items():
+        lines += ['', f'[{name}]'] + _options({'public addr': address, 'cluster addr': address})
+        if name in osds:
+            # One CRUSH host each: reports of a dead OSD count per host, and two of them are asked for.
+            lines += _options({'crush location': f'root=default host=node{name.split(".")[1]}'})
     return '\n'.join(lines) + '\n'
 
 
@@ -35,15 +38,13 @@ def _options(options: Dict[str, object]) -> List[str]:
     return [f'{name} = {value}' for name, value in options.items()]
 
 
-def _global(fsid: str, directory: Path, run_directory: Path, mon_addresses: Dict[str, str],
-            osds: int, address: str) -> Dict[str, object]:
+def _global(fsid: str, directory: Path, run_directory: Path, mon_vectors: Dict[str, str],
+            osds: int) -> Dict[str, object]:
     size = min(3, osds)
     return {
         'fsid': fsid,
-        'mon host': ' '.join(mon_addresses.values()),
-        'mon initial members': ','.join(mon_addresses),
-        'public addr': address,
-        'cluster addr': address,
+        'mon host': ' '.join(mon_vectors.values()),
+        'mon initial members': ','.join(mon_vectors),
         'auth cluster required': 'cephx',
         'auth service required': 'cephx',
         'auth client required': 'cephx',

@@ -1,4 +1,4 @@
-"""A real Ceph cluster on a loopback address, for as long as somebody needs one.
+"""A real Ceph cluster on one machine, for as long as somebody needs one.
 
 Promises: mons, mgrs and memstore OSDs with cephx on, everything (data, logs, keyrings, sockets) in one
 private directory; several clusters run side by side; no systemd, nothing under /etc, /var or /run is
@@ -17,17 +17,18 @@ import tempfile
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Callable, Container, Dict, List, Optional
+from typing import Any, Callable, Container, Dict, List, Optional, Set
 
 from . import ceph_conf
 from .ceph_install import CephInstall, make_mgr_module_farm
 from .daemon import CLEAN_ENVIRONMENT, PROC, Daemon, stop_all
+from .place import Place
 from .ports import free_ports
 from .waiting import WaitTimeout, wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STATE_FILE = 'testbed-state.json'
-STATE_VERSION = 2
+STATE_VERSION = 3
 POOL = 'rbd'
 ADMIN = 'client.admin'
 TRACED_MODULE = 'nvmeof_ha'   # logs every step, so that it can be replayed (qa/conformance)
@@ -62,17 +63,19 @@ class Cluster:
     """Start, use and stop one cluster; a context manager that stops it at the end."""
 
     def __init__(self, directory: os.PathLike, mons: int = 1, mgrs: int = 2, osds: int = 3,
-                 modules_dir: Optional[os.PathLike] = None, address: str = '127.0.0.1') -> None:
+                 modules_dir: Optional[os.PathLike] = None,
+                 place_of: Callable[[str], Place] = lambda _daemon: Place()) -> None:
         """`directory` is made and must be empty or absent at `start`; `modules_dir` holds mgr modules
-        that every mgr gets besides the packaged ones (default: this checkout's)."""
+        that every mgr gets besides the packaged ones (default: this checkout's). `place_of`: where the daemon
+        of that name (`osd.0`) runs; whoever uses the cluster must be where it reaches them all."""
         self.directory = Path(directory).resolve()
-        self.address = address
         self.daemons: Dict[str, Daemon] = {}
         self.own_modules: List[str] = []   # names of the mgr modules found in modules_dir
         self.release = 0                   # of Ceph, as a number; known once started
         self._mon_names = [chr(ord('a') + number) for number in range(mons)]
         self._mgr_names = [chr(ord('x') + number) for number in range(mgrs)]
         self._osd_uuids = [str(uuid.uuid4()) for _ in range(osds)]
+        self._place_of = place_of
         self._modules_dir = Path(modules_dir) if modules_dir else REPOSITORY / 'mgr_module'
         self._fsid = str(uuid.uuid4())
         self.run_directory = self.directory / 'run'   # of the admin sockets
@@ -141,21 +144,31 @@ class Cluster:
         self.run_directory.mkdir(mode=0o700, exist_ok=True)
 
     def _write_files(self, install: CephInstall) -> None:
-        ports = free_ports(2 * len(self._mon_names), self.address)
-        addresses = {name: f'[v2:{self.address}:{ports.pop()},v1:{self.address}:{ports.pop()}]'
-                     for name in self._mon_names}
-        self.conf.write_text(ceph_conf.render(install, self._fsid, self.directory, self.run_directory,
-                                              addresses, len(self._osd_uuids), self.address))
+        places = {name: self._place_of(name) for name in self._daemon_names()}
+        vectors = {}
+        ports: Set[int] = set()   # other mons may have the same address
+        for name in self._mon_names:
+            place = places[f'mon.{name}']
+            with place.entered():
+                first, second = free_ports(2, place.address, but=ports)
+            ports |= {first, second}
+            vectors[name] = f'[v2:{place.address}:{first},v1:{place.address}:{second}]'
+        self.conf.write_text(ceph_conf.render(install, self._fsid, self.directory, self.run_directory, vectors,
+                                              {name: place.address for name, place in places.items()}))
         for entity in ('mon.', ADMIN, *(f'mgr.{name}' for name in self._mgr_names),
                        *(f'osd.{number}' for number in range(len(self._osd_uuids)))):
             self._make_key(entity)
         self._all_keys.write_text(''.join(path.read_text() for path in
                                           sorted((self.directory / 'keyrings').iterdir())))
         monmap_options = [option for name in self._mon_names
-                          for option in ('--addv', name, addresses[name])]
+                          for option in ('--addv', name, vectors[name])]
         self.run('monmaptool', '--create', '--fsid', self._fsid, *monmap_options,
                  str(self.directory / 'monmap'))
         self.own_modules = make_mgr_module_farm(self.directory / 'mgr-modules', self._modules_dir)
+
+    def _daemon_names(self) -> List[str]:
+        return [*(f'mon.{name}' for name in self._mon_names), *(f'mgr.{name}' for name in self._mgr_names),
+                *(f'osd.{number}' for number in range(len(self._osd_uuids)))]
 
     @property
     def _all_keys(self) -> Path:
@@ -191,7 +204,9 @@ class Cluster:
 
     def _start_daemon(self, kind: str, name: str, environment: Optional[Dict[str, str]] = None) -> None:
         logs = self.directory / 'logs'
-        daemon = Daemon(f'{kind}.{name}', [f'/usr/bin/ceph-{kind}', '-f', '--conf', str(self.conf), '-i', name],
+        argv = [*self._place_of(f'{kind}.{name}').prefix, f'/usr/bin/ceph-{kind}', '-f', '--conf', str(self.conf),
+                '-i', name]
+        daemon = Daemon(f'{kind}.{name}', argv,
                         logs / f'{kind}.{name}.log', logs / f'{kind}.{name}.out', environment)
         daemon.on_start = self._save
         self.daemons[daemon.name] = daemon
@@ -204,7 +219,7 @@ class Cluster:
     # -- state for other processes --------------------------------------------------------------------
 
     def _save(self) -> None:
-        state = {'version': STATE_VERSION, 'release': self.release, 'fsid': self._fsid, 'address': self.address,
+        state = {'version': STATE_VERSION, 'release': self.release, 'fsid': self._fsid,
                  'mons': self._mon_names, 'mgrs': self._mgr_names, 'osds': self._osd_uuids,
                  'own_modules': self.own_modules, 'run_directory': str(self.run_directory),
                  'daemons': [daemon.to_state() for daemon in list(self.daemons.values())]}
@@ -231,8 +246,7 @@ class Cluster:
         if state['version'] != STATE_VERSION:
             raise ClusterError(f'{state_file} has version {state["version"]}, this checkout knows '
                                f'{STATE_VERSION}; use the checkout that started the cluster')
-        cluster = cls(directory, len(state['mons']), len(state['mgrs']), len(state['osds']),
-                      address=state['address'])
+        cluster = cls(directory, len(state['mons']), len(state['mgrs']), len(state['osds']))
         cluster._fsid = state['fsid']
         cluster.release = state['release']
         cluster._osd_uuids = state['osds']

@@ -1,8 +1,8 @@
 """One gateway of a testbed cluster: its settings, its cephx user, and the processes of its host.
 
-A "host" is one loopback address and one run directory. Promises: `kill` reaches exactly the warden, agent
-or target of this gateway, whoever started it; `stop` leaves none of the three. The warden starts and
-watches the agent and the target by itself; nothing here restarts anything.
+A "host" is one address, which may have a network namespace of its own, and one run directory. Promises: `kill`
+reaches exactly the warden, agent or target of this gateway, whoever started it; `stop` leaves none of the three. The
+warden starts and watches the agent and the target by itself; nothing here restarts anything.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Dict, List, Optional
 
 from .cluster import POOL, REPOSITORY, Cluster, CommandFailed
 from .daemon import PROC, Daemon, ProcessIdentity
+from .place import Place
 from .ports import free_ports
 from .waiting import wait_until
 
@@ -63,20 +64,22 @@ class Gateway:
     """A gateway that `create` has made in the cluster, running or not."""
 
     def __init__(self, cluster: Cluster, name: str, address: str, group: str = GROUP,
-                 target: Optional[Path] = None) -> None:
-        """`address` is the loopback address of this gateway's API and listeners, one per gateway."""
+                 target: Optional[Path] = None, place: Optional[Place] = None) -> None:
+        """`address` is the address of this gateway's API and listeners, one per gateway; `place`: where its
+        processes run, if not beside the caller."""
         self.cluster = cluster
         self.name = name
         self.address = address
         self.group = group
+        self.place = place or Place(address)
         self.target = target or target_program()
         self.directory = cluster.directory / 'gateways' / name
         self.settings = self.directory / 'gateway.ini'
         self.run_directory = cluster.run_directory / name
         self.api_port = 0
         self.listener_port = 0   # free for the NVMe/TCP listener
-        self.warden = Daemon(f'warden.{name}', [sys.executable, '-m', 'gw_agent.warden', '--config',
-                                                str(self.settings)],
+        self.warden = Daemon(f'warden.{name}', [*self.place.prefix, sys.executable, '-m', 'gw_agent.warden',
+                                                '--config', str(self.settings)],
                              self.directory / 'gateway.log', self.directory / 'gateway.log')
         self.warden.on_start = self._save
 
@@ -92,7 +95,8 @@ class Gateway:
 
         self.directory.mkdir(parents=True)
         self.run_directory.mkdir(mode=0o700, exist_ok=True)
-        self.api_port, self.listener_port = free_ports(2, self.address)
+        with self.place.entered():
+            self.api_port, self.listener_port = free_ports(2, self.address)
         keyring = self.cluster.create_user(f'nvmeof.{self.name}', {
             service: cap.format(pool=POOL) for service, cap in CAPS.items()})
         self.settings.write_text(SETTINGS.format(
@@ -182,6 +186,7 @@ class Gateway:
 
     def _save(self) -> None:
         state: Dict[str, Any] = {'name': self.name, 'address': self.address, 'group': self.group,
+                                 'namespace': self.place.namespace,
                                  'target': str(self.target), 'api_port': self.api_port,
                                  'listener_port': self.listener_port, 'warden': self.warden.to_state()}
         new = self._state_file.with_suffix('.new')
@@ -194,7 +199,8 @@ class Gateway:
         gateways = []
         for state_file in sorted(cluster.directory.glob('gateways/*/state.json')):
             state = json.loads(state_file.read_text())
-            gateway = cls(cluster, state['name'], state['address'], state['group'], Path(state['target']))
+            gateway = cls(cluster, state['name'], state['address'], state['group'], Path(state['target']),
+                          Place(state['address'], state['namespace']))
             gateway.api_port, gateway.listener_port = state['api_port'], state['listener_port']
             gateway.warden = Daemon.from_state(state['warden'])
             gateway.warden.on_start = gateway._save

@@ -1,4 +1,4 @@
-"""Free TCP ports on a loopback address.
+"""Free TCP ports on an address of this machine.
 
 Ports are taken outside the range from which the kernel picks ports for outgoing connections, so that a
 daemon that is killed and restarted later finds its port still free, and above the range in which Ceph's
@@ -11,14 +11,14 @@ from __future__ import annotations
 import random
 import socket
 from pathlib import Path
-from typing import List
+from typing import Container, List
 
 LOWEST_PORT = 12000
 EPHEMERAL_RANGE = Path('/proc/sys/net/ipv4/ip_local_port_range')
 
 
-def free_ports(count: int, address: str = '127.0.0.1') -> List[int]:
-    """`count` different ports that nothing listens on at `address` now.
+def free_ports(count: int, address: str = '127.0.0.1', but: Container[int] = ()) -> List[int]:
+    """`count` different ports that nothing listens on at `address` now, and none of `but`.
 
     Raises OSError when there are not enough.
     """
@@ -26,7 +26,7 @@ def free_ports(count: int, address: str = '127.0.0.1') -> List[int]:
     random.shuffle(candidates)
     found: List[int] = []
     for port in candidates:
-        if _is_free(address, port):
+        if port not in but and _is_free(address, port):
             found.append(port)
         if len(found) == count:
             return found

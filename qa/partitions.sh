@@ -1,0 +1,10 @@
+#!/bin/bash
+# Cuts links between the hosts of a cluster with gateways, each a network namespace, and pauses daemons; see --help.
+set -euo pipefail
+
+qa=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+scripts=$qa/../vstart-scripts
+"$scripts/setup.sh"
+unset PYTHONHOME
+export PYTHONPATH=$scripts:$qa
+exec "$qa/../.venv/bin/python" -m partitions "$@"

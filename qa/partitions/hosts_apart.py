@@ -1,0 +1,146 @@
+"""A cluster and two gateways with an ANA group each, every daemon on a host of its own.
+
+Promises: whoever is inside the context manager's `with` is on a host, too ("clients"), which no play cuts off; at the
+end nothing runs and no host is left.  Hosts of NVMe are not played: the targets' ANA states stand for them.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Callable, Dict, List, Optional
+
+from testbed.cluster import Cluster, CommandFailed
+from testbed.gateway import GROUP, Gateway
+from testbed.map_changes import settled, short_instance
+from testbed.map_watch import MapWatch
+from testbed.namespaces import Network
+from testbed.observer import Observer
+from testbed.sampler import Sampler
+from testbed.timeline import Timeline
+from testbed.waiting import wait_until
+
+MODULE = 'nvmeof_ha'
+CLIENTS = 'clients'
+NQN = 'nqn.2016-06.io.spdk:apart'
+OWNERS = {1: 'gw1', 2: 'gw2'}
+IMAGE_SIZE = '4MB'
+OPTIONS = {'failback_delay_s': '2', 'failback_doubling': 'false'}
+READY_S, WELL_S = 60, 90
+
+
+class HostsApart:
+    """Start it by entering it. `timeline` gets what the observers see."""
+
+    def __init__(self, directory: Path, mons: int, say: Callable[[str], None], timeline: Timeline) -> None:
+        self._stack = ExitStack()
+        self._say = say
+        self.timeline = timeline
+        self.network = Network()
+        self.cluster = Cluster(directory, mons=mons, place_of=self.network.host)
+        places = {name: self.network.host(name) for name in OWNERS.values()}
+        self.gateways = {name: Gateway(self.cluster, name, place.address, place=place)
+                         for name, place in places.items()}
+        self.sampler = Sampler({name: gateway.rpc_socket for name, gateway in self.gateways.items()}, NQN, OWNERS,
+                               timeline.add)
+        self.map_watch = MapWatch(self.cluster, GROUP, timeline.add)
+
+    def __enter__(self) -> HostsApart:
+        with ExitStack() as stack:
+            stack.enter_context(self.network)
+            stack.enter_context(self.network.host(CLIENTS).entered())
+            stack.callback(self._stop)
+            self.cluster.start(self._say)
+            for name, value in OPTIONS.items():
+                self.cluster.ceph('config', 'set', 'mgr', f'mgr/{MODULE}/{name}', value)
+            self.cluster.enable_module(MODULE)
+            self._start_gateways()
+            for observer in self._observers:
+                observer.start()
+            self.wait_well()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._stack.close()
+
+    def _stop(self) -> None:
+        for observer in self._observers:
+            if observer.is_alive():
+                observer.stop()
+        for gateway in self.gateways.values():
+            gateway.kill('all')
+            gateway.stop()
+        self.cluster.stop()
+
+    @property
+    def _observers(self) -> List[Observer]:
+        return [self.sampler, self.map_watch]
+
+    def _start_gateways(self) -> None:
+        self._say('starting the gateways')
+        for gateway in self.gateways.values():
+            gateway.create()
+            gateway.start()
+        first = self.gateways[OWNERS[1]]
+        wait_until(lambda: self._configure(first, 'subsystem', 'add', '-n', NQN, '--no-group-append'), READY_S,
+                   f'{first.name} to take a configuration', interval_s=0.3, not_yet=(CommandFailed,))
+        for gateway in self.gateways.values():
+            self._configure(first, 'listener', 'add', '-n', NQN, '-t', gateway.name, '-a', gateway.address,
+                            '-s', str(gateway.listener_port))
+        for ana_group in OWNERS:
+            self._configure(first, 'namespace', 'add', '-n', NQN, '--nsid', str(ana_group), '-i', f'disk{ana_group}',
+                            '-c', '--size', IMAGE_SIZE, '-l', str(ana_group))
+
+    def _configure(self, gateway: Gateway, *words: str) -> str:
+        # A process of its own: gRPC's threads in this one may have been started on no host.
+        return self.cluster.run(sys.executable, '-m', 'gw_agent.cli', '--server-address', gateway.address,
+                                '--server-port', str(gateway.api_port), *words)
+
+    # -- what is so ------------------------------------------------------------------------------------------------
+
+    def names(self, *kinds: str) -> List[str]:
+        """Hosts of the daemons of these kinds (mon, mgr, osd)."""
+        return [name for name in self.cluster.daemons if name.split('.')[0] in kinds]
+
+    def active_mgr(self) -> str:
+        return f'mgr.{self.cluster.active_mgr()}'
+
+    def seat_primaries(self) -> List[str]:
+        """The primary OSD of each seat."""
+        names = self.cluster.ceph_json('config-key', 'get', f'mgr/{MODULE}/group/rbd/{GROUP}')['seats']
+        return [f'osd.{self.cluster.ceph_json("osd", "map", "rbd", name, MODULE)["acting_primary"]}' for name in names]
+
+    def targets(self) -> Dict[str, Optional[int]]:
+        """Pid by gateway."""
+        return {name: gateway.pids().get('target') for name, gateway in self.gateways.items()}
+
+    def instances(self) -> Dict[str, str]:
+        latest = self.map_watch.latest
+        return {gateway.id: short_instance(gateway.instance) for gateway in latest.gateways} if latest else {}
+
+    def well(self) -> bool:
+        """Each ANA group is at its owner, for the map and the targets."""
+        return settled(self.map_watch.latest) and all(
+            self.sampler.history.holder(ana_group) == owner for ana_group, owner in OWNERS.items())
+
+    def wait_well(self, timeout_s: float = WELL_S) -> None:
+        self.wait(self.well, timeout_s, 'every ANA group to be served by its owner')
+
+    def wait(self, condition: Callable[[], object], timeout_s: float, what: str) -> None:
+        def checked() -> object:
+            for observer in self._observers:
+                observer.check()
+            return condition()
+        wait_until(checked, timeout_s, what, interval_s=0.05)
+
+    def pass_until(self, at_s: float) -> None:
+        """Only a play's own time passes like that."""
+        self.wait(lambda: time.monotonic() >= at_s, at_s - time.monotonic() + 60, 'time to pass')
+
+    def log_tails(self) -> str:
+        parts = [gateway.log_tails(60) for gateway in self.gateways.values()]
+        parts += [daemon.log_tail(40) for name, daemon in self.cluster.daemons.items() if name.startswith('mgr')]
+        return '\n\n'.join(parts)
