@@ -18,11 +18,13 @@ from typing import Any, Dict, Iterator, List, Optional
 from conformance import check
 from testbed.demo import EXPECTED, INTERRUPTED
 from testbed.layout import Layout
+from testbed.namespaces import Network, NetworkError
 from testbed.stage import MODULE, Stage
 from testbed.timeline import Entry, Timeline, print_line
 
 from . import options as command_line, results, schedule
 from .evidence import Evidence
+from .links import Links
 from .result import Finding, Result
 from .round import Round
 
@@ -30,6 +32,7 @@ from .round import Round
 INTERVAL_US = 40_000
 # Each mgr that dies in a run is to be replaced by the standby.
 OPTIONS = {'standby_fail_interval_s': '30'}
+OUR_HOST = 'clients'   # the Linux host's, too
 LOG_LINES = 60
 REPETITIONS = 3
 STORIES = 'rounds.txt'   # of all rounds, beside the logs
@@ -38,7 +41,7 @@ STORIES = 'rounds.txt'   # of all rounds, beside the logs
 class Thrash:
     """One run; its files are in `directory`."""
 
-    def __init__(self, directory: Path, options: Namespace) -> None:
+    def __init__(self, directory: Path, options: Namespace, network: Optional[Network]) -> None:
         self.results: List[Result] = []
         self.replayed: Dict[str, Any] = {}
         self.minutes = 0.0
@@ -46,10 +49,12 @@ class Thrash:
         self._begun_s = time.monotonic()
         self._directory = directory
         layout = Layout(gateways=options.gateways, mons=options.mons, interval_us=INTERVAL_US)
-        kinds = [schedule.BY_NAME[kind] for kind in options.kinds] if options.kinds else schedule.KINDS
+        kinds = [kind for kind in schedule.KINDS if (not options.kinds or kind.name in options.kinds)
+                 and not (kind.network and network is None)]
         self._rounds = schedule.rounds(options.seed, list(layout.addresses), options.fault_s, kinds)
         self._timeline = Timeline(lambda _line: None)   # printed when it is worth it
-        self.stage = Stage(directory, self._timeline, self.say, layout)
+        self._links = Links(network) if network else None
+        self.stage = Stage(directory, self._timeline, self.say, layout, network)
         self._evidence: Optional[Evidence] = None
 
     def say(self, text: str) -> None:
@@ -63,7 +68,7 @@ class Thrash:
         self._evidence = Evidence(self.stage)
         begun_s = time.monotonic()
         for number, lanes in enumerate(self._rounds, 1):
-            played = Round(self.stage, number, lanes, self._evidence, options.fault_s, options.heal_s)
+            played = Round(self.stage, self._links, number, lanes, self._evidence, options.fault_s, options.heal_s)
             self.say(played.title)
             self.results.append(played.result)
             try:
@@ -98,9 +103,11 @@ class Thrash:
     def end(self, keep: bool) -> bool:
         """Whether something was found."""
         self.say('stopping everything')
-        if self._evidence:
-            self._evidence.close()
-        self.stage.stop()
+        try:
+            if self._evidence:
+                self._evidence.close()
+        finally:
+            self.stage.stop()
         if self.results:
             self._replay()
         if keep or self.found:
@@ -140,7 +147,18 @@ def main(arguments: Optional[List[str]] = None) -> int:
     options = command_line.read(arguments)
     # SIGTERM is Ctrl-C from somebody who has no keyboard here.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    thrash = Thrash(Path(tempfile.mkdtemp(prefix='nvmeof-ha-thrash-', dir='/tmp')), options)
+    if options.one_network:
+        return _run(options, None)
+    try:
+        with Network() as network, network.host(OUR_HOST).entered():
+            return _run(options, network)
+    except NetworkError as error:
+        print(f'thrash: {error}\nOr run all on one network: --one-network', file=sys.stderr, flush=True)
+        return 1
+
+
+def _run(options: Namespace, network: Optional[Network]) -> int:
+    thrash = Thrash(Path(tempfile.mkdtemp(prefix='nvmeof-ha-thrash-', dir='/tmp')), options, network)
     code = 1
     try:
         thrash.play()

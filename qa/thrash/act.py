@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import List
+from typing import List, Optional
 
 from testbed.cluster import POOL, CommandFailed
 from testbed.daemon import Daemon
@@ -11,6 +11,7 @@ from testbed.gateway import GROUP, Gateway, nvme_gw
 from testbed.stage import Stage
 from testbed.waiting import wait_until
 
+from .links import Links
 from .schedule import Fault
 
 COMMAND_S = 120
@@ -22,9 +23,10 @@ starting = threading.Lock()
 class Act:
     """One fault on the stage; several may be played at once, each in a thread of its own."""
 
-    def __init__(self, stage: Stage, fault: Fault, hurry: threading.Event) -> None:
-        """`hurry`: holds end at once when it is set."""
+    def __init__(self, stage: Stage, fault: Fault, hurry: threading.Event, links: Optional[Links] = None) -> None:
+        """`hurry`: holds end at once when it is set. `links`: for faults of the network."""
         self.stage = stage
+        self.links = links
         self.cluster = stage.cluster
         self.fault = fault
         self.hurry = hurry

@@ -9,27 +9,28 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Optional
 
 from testbed.stage import Stage
 
-from . import cluster_faults, gateway_faults
-from .cluster_faults import ClusterFaults
+from . import cluster_faults, gateway_faults, network_faults
 from .gateway_faults import GatewayFaults
+from .links import Links
+from .network_faults import NetworkFaults
 from .schedule import BY_NAME, Fault, Played
 
-ACTS: Dict[str, Callable[[Any], None]] = {**gateway_faults.ACTS, **cluster_faults.ACTS}
+ACTS: Dict[str, Callable[[Any], None]] = {**gateway_faults.ACTS, **cluster_faults.ACTS, **network_faults.ACTS}
 # The others are told by their processes.
 ACTS.update({name: GatewayFaults.stop_processes if kind.stops else GatewayFaults.end_processes
              for name, kind in BY_NAME.items() if name not in ACTS})
 
 
-def play(stage: Stage, fault: Fault, hurry: threading.Event, played: List[Played]) -> None:
+def play(stage: Stage, links: Optional[Links], fault: Fault, hurry: threading.Event, played: List[Played]) -> None:
     """Appends to `played`, also when it could not be mended. Raises WaitTimeout or CommandFailed then."""
     hurry.wait(fault.after_s)
     if hurry.is_set():
         return
-    act = ClusterFaults(stage, fault, hurry)
+    act = NetworkFaults(stage, fault, hurry, links)
     act.tell(f'FAULT: {fault}')
     begun_s = time.monotonic()
     try:

@@ -6,11 +6,14 @@ import signal
 import threading
 from typing import Callable, Dict, Iterable
 
+from testbed.cluster import CommandFailed
 from testbed.waiting import wait_until
 
 from .act import MEND_S, Act, starting
 
 CRASH_LOOK_S = 0.3
+CONTEXT_SOCKET = 'nvmeof_ha.0.asok'
+SOCKET_S = 10
 
 
 class GatewayFaults(Act):
@@ -66,6 +69,25 @@ class GatewayFaults(Act):
             self.gateway.warden.wait_gone(5.0)
             self.start_again()
 
+    def blind_context(self) -> None:
+        """The target's first RADOS client hears nothing of any OSD; its mons, the agent and the warden go on."""
+        before = self.gateway.pids().get('target')
+        self._set_blackhole('true')
+        try:
+            self.hold()
+        finally:
+            # A target that was replaced meanwhile has new clients.
+            if self.gateway.pids().get('target') == before:
+                self._set_blackhole('false')
+
+    def _set_blackhole(self, value: str) -> None:
+        socket = self.gateway.run_directory / CONTEXT_SOCKET
+        try:
+            self.cluster.run('ceph', '--admin-daemon', str(socket), 'config', 'set', 'ms_blackhole_osd', value,
+                             timeout_s=SOCKET_S)
+        except CommandFailed as error:
+            self.tell(f'{error}')   # no target at the moment
+
     # -- commands -------------------------------------------------------------------------------------
 
     def delete_and_create(self) -> None:
@@ -102,4 +124,5 @@ ACTS: Dict[str, Callable[[GatewayFaults], None]] = {
     'delete-killed': GatewayFaults.delete_and_kill,
     'disable-enable': GatewayFaults.disable_and_enable,
     'failover': GatewayFaults.move_and_return,
+    'stuck-context': GatewayFaults.blind_context,
 }

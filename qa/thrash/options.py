@@ -26,6 +26,8 @@ def read(arguments: Optional[List[str]] = None) -> argparse.Namespace:
                         help='and then leave them alone for at least so long (default: %(default)s)')
     parser.add_argument('--gateways', type=int, choices=(2, 3, 4), default=3, help='how many (default: %(default)s)')
     parser.add_argument('--mons', type=int, choices=(1, 3), default=3, help='how many (default: %(default)s)')
+    parser.add_argument('--one-network', action='store_true',
+                        help='run all on loopback addresses, without network namespaces and so without their faults')
     parser.add_argument('--kinds', nargs='+', choices=sorted(BY_NAME), metavar='KIND',
                         help='only these faults: ' + ', '.join(sorted(BY_NAME)))
     parser.add_argument('--keep-logs', action='store_true', help='keep the directory with all logs in any case')

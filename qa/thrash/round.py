@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Dict, List, Sequence, Tuple
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Dict, List, Optional, Sequence
 
 from testbed.cluster import CommandFailed
 from testbed.map_changes import short_instance
+from testbed.namespaces import NetworkError
 from testbed.stage import Stage
 from testbed.waiting import WaitTimeout
 
 from . import breaking, schedule
 from .cluster_faults import is_clean
 from .evidence import Evidence
+from .links import Links
 from .result import Finding, Result
 from .schedule import Fault, Lane, Played
 
@@ -30,9 +32,10 @@ MOST_PROBLEMS = 5
 class Round:
     """One round on the stage, which must be settled."""
 
-    def __init__(self, stage: Stage, number: int, lanes: Sequence[Lane], evidence: Evidence, fault_s: float,
-                 heal_s: float) -> None:
+    def __init__(self, stage: Stage, links: Optional[Links], number: int, lanes: Sequence[Lane], evidence: Evidence,
+                 fault_s: float, heal_s: float) -> None:
         self._stage = stage
+        self._links = links
         self._lanes = lanes
         self._evidence = evidence
         self._fault_s, self._heal_s = fault_s, heal_s
@@ -84,14 +87,21 @@ class Round:
 
         def play(lane: Lane) -> None:
             for fault in lane:
-                breaking.play(self._stage, fault, hurry, self._played)
+                breaking.play(self._stage, self._links, fault, hurry, self._played)
         with ThreadPoolExecutor(len(self._lanes)) as pool:
-            for playing in [pool.submit(play, lane) for lane in self._lanes]:
-                try:
-                    playing.result()
-                except (WaitTimeout, CommandFailed) as error:
-                    self._find('unmended', f'could not be mended: {error}')
-        ends.cancel()
+            try:
+                for playing in [pool.submit(play, lane) for lane in self._lanes]:
+                    self._take_end(playing)
+            finally:
+                # Who is interrupted mends all the same, and at once.
+                hurry.set()
+                ends.cancel()
+
+    def _take_end(self, playing: Future) -> None:
+        try:
+            playing.result()
+        except (WaitTimeout, CommandFailed, NetworkError) as error:
+            self._find('unmended', f'could not be mended: {error}')
 
     def _settle(self, timeout_s: float) -> bool:
         try:

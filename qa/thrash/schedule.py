@@ -51,6 +51,10 @@ def _kill(which: str, hold_s: Tuple[float, float]) -> Kind:
     return Kind(f'kill-{which}', hold_s, ends=names, of_gateway=True, moves=which != 'agent')
 
 
+def _cut(name: str, most_s: float = 20, of_gateway: bool = False, moves: bool = True) -> Kind:
+    return Kind(name, (1, most_s), of_gateway=of_gateway, moves=moves, network=True)
+
+
 KINDS = (
     _kill('target', (0, 0)), _kill('agent', (0, 0)), _kill('agent-target', (0, 0)),
     _kill('warden', (0, 12)), _kill('host', (0, 20)),
@@ -79,12 +83,20 @@ KINDS = (
     Kind('kill-machine', (1, 20), ends=HOST, of_gateway=True),
     Kind('pause-cluster-4', (4, 4), moves=False),
     Kind('pause-cluster-10', (10, 10)),
+    Kind('stuck-context', (2, 15), of_gateway=True),
+    _cut('cut-gateway', of_gateway=True), _cut('cut-gateway-one-way', of_gateway=True),
+    _cut('cut-gateway-osds', of_gateway=True), _cut('cut-gateway-one-osd', of_gateway=True),
+    _cut('cut-gateway-mons', of_gateway=True, moves=False), _cut('cut-gateway-mgrs', of_gateway=True, moves=False),
+    _cut('cut-gateways', moves=False),
+    _cut('cut-mgr', 35, moves=False), _cut('cut-mgr-mons', 35, moves=False),
+    _cut('cut-mon', moves=False), _cut('cut-osd', 10, moves=False),
+    _cut('lossy-gateway', of_gateway=True), _cut('lossy-osd'), _cut('narrow-gateway', of_gateway=True),
 )
 BY_NAME: Dict[str, Kind] = {kind.name: kind for kind in KINDS}
 LOSES_COPIES = frozenset(('kill-osd', 'osd-out', 'kill-machine'))
 """An OSD's memory is its store: two that are lost at once may have held the only copies, so only one lane does this."""
-MON_FAULTS = frozenset(('pause-mon', 'kill-mon', 'pause-cluster-4'))
-SEAT_FAULTS = frozenset(('pause-osd', 'pause-two-osds', 'pause-osds', 'kill-osd', 'pause-cluster-4'))
+MON_FAULTS = frozenset(('pause-mon', 'kill-mon', 'cut-mon', 'cut-gateway-mons', 'pause-cluster-4'))
+SEAT_FAULTS = frozenset(('pause-osd', 'pause-two-osds', 'pause-osds', 'kill-osd', 'cut-osd', 'pause-cluster-4'))
 
 
 @dataclass(frozen=True)

@@ -35,11 +35,11 @@ class StallWatch(Observer):
         self._writers = writers
         self._tell = tell
         self._open: Dict[int, Stall] = {}
-        self._ended: List[Stall] = []
+        self._past: List[Stall] = []
 
     def stalls(self, from_s: float) -> List[Stall]:
         """Those that began then or later."""
-        return [stall for stall in [*self._ended, *self._open.values()] if stall.from_s >= from_s]
+        return [stall for stall in [*self._past, *self._open.values()] if stall.from_s >= from_s]
 
     def look(self) -> None:
         for nsid, writer in self._writers.items():
@@ -56,7 +56,7 @@ class StallWatch(Observer):
         if open_one is not None and waits.from_s > open_one.from_s + open_one.seconds:
             # It ended between two looks; the window's longest is at least as long as any.
             seconds = max(open_one.seconds, min(waits.from_s - open_one.from_s, window_longest_s))
-            self._ended.append(replace(open_one, seconds=seconds))
+            self._past.append(replace(open_one, seconds=seconds))
             self._tell(f'host: a write to namespace {nsid} took up to {seconds:.2f} s', now_s)
             del self._open[nsid]
         if gap_s >= SHORTEST_S:

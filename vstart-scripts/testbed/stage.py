@@ -20,8 +20,10 @@ from .host_watch import PathWatch, ProcessWatch
 from .layout import Layout
 from .map_changes import settled
 from .map_watch import MapWatch
+from .namespaces import Network
 from .nvmeof_setup import GatewayApi
 from .observer import Observer
+from .place import Place
 from .sampler import Sampler
 from .timeline import Timeline
 from .waiting import WaitTimeout, wait_until
@@ -43,15 +45,20 @@ Figures = Dict[str, Any]
 class Stage:
     """Build it with `start`; a context manager that stops everything at its end."""
 
-    def __init__(self, directory: Path, timeline: Timeline, say: Callable[[str], None],
-                 layout: Layout = Layout()) -> None:
+    def __init__(self, directory: Path, timeline: Timeline, say: Callable[[str], None], layout: Layout = Layout(),
+                 network: Optional[Network] = None) -> None:
+        """`network`: every daemon and gateway is on a host of its own there, by its name, and the caller on one, too,
+        before it starts the stage; without one all are on loopback addresses."""
         self.directory = directory
         self.layout = layout
         self.timeline = timeline
         self._say = say
-        self.cluster = Cluster(directory / 'cluster', mons=layout.mons)
+        self.cluster = Cluster(directory / 'cluster', mons=layout.mons,
+                               place_of=network.host if network else lambda _daemon: Place())
         self.down_on_purpose: Set[str] = set()   # daemons that `check` does not miss
-        self.gateways = {name: Gateway(self.cluster, name, address) for name, address in layout.addresses.items()}
+        places = {name: network.host(name) if network else Place(address) for name, address in layout.addresses.items()}
+        self.gateways = {name: Gateway(self.cluster, name, place.address, place=place)
+                         for name, place in places.items()}
         self.guest = Guest('host', directory)
         self.host = LinuxHost(self.guest)
         self.writers: Dict[int, Writer] = {}
@@ -60,7 +67,7 @@ class Stage:
                                layout.owners, timeline.add)
         self.map_watch = MapWatch(self.cluster, GROUP, timeline.add)
         self.process_watch = ProcessWatch(list(self.gateways.values()), timeline.add)
-        self.path_watch = PathWatch(self.host, NQN, {address: name for name, address in layout.addresses.items()},
+        self.path_watch = PathWatch(self.host, NQN, {place.address: name for name, place in places.items()},
                                     layout.ana_group_of, timeline.add)
         self.started_s = time.monotonic()   # of the gateways, once they are
 
