@@ -36,6 +36,7 @@ def test_defaults_follow_the_gateways_name_and_pool(load):
     assert found.spdk.rpc_socket == "/run/nvmeof-ha/gw1/spdk.sock"
     assert "--interrupt-mode" in found.spdk.tgt_cmd_extra_args
     assert found.spdk.transport_tcp_options == {}
+    assert found.gateway.stuck_s == 5
 
 
 def test_given_values_win_over_defaults_and_comments_are_ignored(load):
@@ -74,6 +75,7 @@ def test_an_address_is_stored_in_its_shortest_form_without_brackets(load):
     ("[ceph]", "log_level = loud\n[ceph]", "gateway", "log_level", "DEBUG"),
     ("[ceph]", "run_dir = run\n[ceph]", "gateway", "run_dir", "absolute path"),
     ("[ceph]", "bdevs_per_context = 0\n[ceph]", "gateway", "bdevs_per_context", "1 to"),
+    ("[ceph]", "stuck_s = 4\n[ceph]", "gateway", "stuck_s", "5.0 to 300"),
     ("[ceph]", "state_update_interval_sec = nan\n[ceph]", "gateway", "state_update_interval_sec", "0.1 to"),
     ("[ceph]", "[ceph]\nid = client.x", "ceph", "id", "without 'client.'"),
     ("[spdk]", "[spdk]\ntransport_tcp_options = [1]", "spdk", "transport_tcp_options", "JSON object"),
