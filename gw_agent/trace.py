@@ -1,4 +1,4 @@
-"""The trace of the warden or the agent: every call of their pure parts with its arguments and its answer, as JSON lines.
+"""The trace of the warden or the agent: every call of their pure parts with arguments and answer, as JSON lines.
 
 Off unless the option trace_file is set. Covers the judgement of each seat read (`core/register.py`), the lease and the
 warden's verdicts (`core/lease.py`), and the agent's plan and confirmations (`core/gateway.py`). Most calls repeat an
@@ -36,8 +36,7 @@ T = TypeVar("T")
 KEPT = 256
 """So many maps, views and calls are known by their number."""
 ENTRIES_A_LINE = 200
-TIMED = (lease.extend, lease.valid, Ward, Ward.seats_read, Ward.mons_answered, Ward.target_answered, Ward.restrict_asked,
-         Ward.restrict_confirmed, Ward.look, Ward.verdict)
+TIMED = (lease.extend, lease.valid)
 """With times in them, so never the same twice."""
 ROUTINE = (lease.extend, Ward.seats_read, Ward.mons_answered, Ward.target_answered, Ward.look)
 """Not written at once."""
@@ -170,7 +169,7 @@ class Trace(NoTrace):
 
 @dataclass(frozen=True)
 class TracedWard(Ward):
-    """A lease that tells its trace what is done to it. `dataclasses.replace`, by which a ward changes, keeps the type."""
+    """A lease that tells its trace what is done to it. `dataclasses.replace` keeps the type."""
 
     trace: Trace = field(default=None, compare=False, repr=False)  # type: ignore[assignment]
 

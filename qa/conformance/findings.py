@@ -23,8 +23,8 @@ class Violation(Exception):
 
 @dataclass
 class Result:
-    """``steps``: of the mgrs' core, ticks among them; ``calls``: of the gateways' pure parts.  ``unjudged``: lines after
-    a violation, or before a log has anything to begin at.  ``log_bytes``: of the lines of the traces."""
+    """``steps``: of the mgrs' core, ticks among them; ``calls``: of the gateways' pure parts.  ``unjudged``: lines
+    after a violation, or before a log has anything to begin at.  ``log_bytes``: of the lines of the traces."""
 
     steps: int = 0
     ticks: int = 0

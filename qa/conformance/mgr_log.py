@@ -27,7 +27,7 @@ class DriverReplay:
         self._damaged = ""
 
     def take(self, place: Place, text: str) -> Optional[trace.Line]:
-        """The line, once it was replayed.  Raises ``Violation``; what follows is judged again from the next state on."""
+        """The line, once it was replayed.  Raises ``Violation``; the next state that was logged is a new beginning."""
         try:
             line = trace.decode(text)
         except PlainError as error:

@@ -22,7 +22,8 @@ LOGGED = 40
 
 def test_all_that_mgrs_and_gateways_decided_is_what_the_core_decides_again(cluster: Cluster) -> None:
     cluster.enable_module('nvmeof_ha')
-    with module_options(cluster, failback_delay_s='1', failback_doubling='false'), ServedPair(cluster, GROUP, 40) as pair:
+    with module_options(cluster, failback_delay_s='1', failback_doubling='false'), \
+            ServedPair(cluster, GROUP, 40) as pair:
         before = pair.wait_well()
         pair.one.kill('target')
         pair.seats.wait_for(lambda m: m.ana_group(1).holder and m.ana_group(1).holder.gateway == pair.two.name, 20,

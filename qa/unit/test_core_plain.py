@@ -79,7 +79,8 @@ def test_a_special_type_is_encoded_as_its_owner_likes():
     (int, "1", "expected int, found '1'"), (int, True, "expected int"), (str, None, "expected str"),
     (float, "x", "expected float"), (Tuple[int, ...], {"a": 1}, "expected a list"), (Point, [1], "expected 2 items"),
     (Colour, "blue", "Colour: 'blue' is not a valid"), (Inner, {"nam": "a"}, "the fields of Inner"),
-    (Inner, [], "the fields of Inner"), (Inner, {}, "Inner: .*missing"), (Union[Inner, Other], {"Third": {}}, "named as one of Inner, Other"),
+    (Inner, [], "the fields of Inner"), (Inner, {}, "Inner: .*missing"),
+    (Union[Inner, Other], {"Third": {}}, "named as one of Inner, Other"),
     (Union[Inner, Other], {"Inner": {}, "Other": {}}, "named as one of"), (Union[Inner, Other], 3, "named as one of")])
 def test_what_is_no_value_of_the_type_is_refused_with_what_was_found(hint: Any, value: Any, found: str):
     with pytest.raises(PlainError, match=found):

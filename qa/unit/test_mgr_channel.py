@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
-from nvmeof_ha import trace
 from nvmeof_ha.channel import AckText, BadBeacons
-from nvmeof_ha.core import machine, wire
-from nvmeof_ha.core.events import BeaconReceived, CreateGateway
-from nvmeof_ha.core.model import Map, Version
-from nvmeof_ha.core.timing import Timing
-
-from .samples import BEACON, MAP
+from nvmeof_ha.core import wire
+from nvmeof_ha.core.model import Version
 
 ACK = wire.Ack(Version(3, 7), want_full=('gw1',), refused={'gw2': 'it said "driver_age_s":0.0'}, stopping=True)
 
