@@ -22,6 +22,8 @@ older request is answered first, or within moments; only a context that does not
 take longer: it asks for a new map at the latest `ASK_FOR_MAP_S` plus one tick of librados (`CLIENT_TICK_S`) after it
 sent the request, and `stuck_s` is at least that tick, so that it has asked before 1 and 2 are over. A request that was
 sent anew counts as an answer: the client has done something about it.
+(After a network that dropped packets for 10 s or more, TCP may keep one client waiting as long again while another is
+served already: that one counts as stuck, and waits less when it is replaced.)
 
 Who may be a witness. This host's own client: then the host's network is well and the context hangs. If that one gets
 no answer either, the host may be cut off or the cluster may stall: only another gateway of the group can tell
