@@ -31,6 +31,7 @@ from .mon import Answer, MonCommandError, MonCommands, parsed
 from .objects import Omap, Place, RadosFailed, Watch
 from .seats import map_in
 from .standby_io import Connection, StandbyIo, client_options
+from .trace import StandbyTrace
 
 FAILED_KEY = "standby_failed"
 """Mon KV store: when a standby last had a mgr failed, and why.  A wall-clock time: every mgr reads it."""
@@ -77,6 +78,7 @@ class StandbyModule(MgrStandbyModule):
         lookout = Lookout(name, Connection(name, client_options(self.get_ceph_option)), self.log)
         try:
             while not self._stopping.is_set() and self._enabled():
+                lookout.trace.on = bool(self.get_module_option("trace"))
                 lookout.set_interval(options.standby_fail_interval_s(self.get_module_option))
                 lookout.run(OPTIONS_S, self._stopping.is_set)
         except Exception:  # the outermost loop of this thread: the next round begins anew
@@ -114,6 +116,7 @@ class Lookout:
 
     def __init__(self, name: str, connection: Connection, log: logging.Logger) -> None:
         self._name, self._connection, self._log = name, connection, log
+        self.trace = StandbyTrace(f"standby/{name}", log, False)
         self._queue: SimpleQueue[Any] = SimpleQueue()
         self._io: Optional[StandbyIo] = None
         self._mon = MonCommands(connection.send_command)
@@ -167,7 +170,9 @@ class Lookout:
     # -- the core -----------------------------------------------------------------------------------------------------
 
     def _step(self, event: standby.Event) -> None:
-        self._state, actions = standby.step(self._state, event, time.monotonic())
+        before, now = self._state, time.monotonic()
+        self._state, actions = standby.step(before, event, now)
+        self.trace.stepped(before, event, now, self._state, actions)
         for action in actions:
             self._act(action)
 

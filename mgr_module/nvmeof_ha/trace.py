@@ -1,4 +1,4 @@
-"""The trace of one driver: every step of the core as JSON lines in the mgr's log, enough to replay each of them.
+"""The trace of a driver or a standby: every step of its core as JSON lines in the mgr's log, enough to replay each one.
 
 Off unless the module's option ``trace`` is set; then one line for each take-over, event and what came of it, at level
 info.  A tick that led to no action waits for the next line, which carries it.  From time to time, and when the trace is
@@ -13,6 +13,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any, List, Sequence, Tuple, Union
 
+from .core import standby
 from .core.actions import Action
 from .core.events import Event, Tick
 from .core.model import Gateway, Map, Version
@@ -61,7 +62,27 @@ class Stands:
     ticks: Tuple[Tuple[float, Tick], ...] = ()
 
 
-Line = Union[Began, Stepped, Stands]
+@dataclass(frozen=True)
+class LookedOut:
+    """``standby.step`` of a mgr that is not the active one, as ``Stepped``."""
+
+    number: int
+    now: float
+    event: standby.Event
+    actions: Tuple[standby.Action, ...] = ()
+    ticks: Tuple[Tuple[float, standby.Tick], ...] = ()
+
+
+@dataclass(frozen=True)
+class LooksOut:
+    """The whole state of a standby, after the ticks."""
+
+    number: int
+    state: standby.State
+    ticks: Tuple[Tuple[float, standby.Tick], ...] = ()
+
+
+Line = Union[Began, Stepped, Stands, LookedOut, LooksOut]
 _CODEC = Codecs().of(Line)
 
 
@@ -78,16 +99,51 @@ def decode(text: str) -> Line:
     return _CODEC.decode(value)
 
 
-class Trace:
-    """``on`` may be set at any time by the thread that calls ``began`` and ``stepped``."""
+class _Steps:
+    """``on`` may be set at any time by the thread that calls ``stepped``."""
 
     def __init__(self, key: Any, log: logging.Logger, on: bool) -> None:
-        """``key``: names the gateway group in each line."""
+        """``key``: stands in each line and tells whose it is."""
         self.on = on
         self._key, self._log = key, log
         self._number = 0
         self._state_due = 0.0
-        self._ticks: List[Tuple[float, Tick]] = []
+        self._ticks: List[Tuple[float, Any]] = []
+
+    def stepped(self, before: Any, event: Any, now: float, after: Any, actions: Sequence[Any]) -> None:
+        """``before``, ``after``: the states around the step."""
+        if not self.on:
+            if self._state_due:  # what is missing from now on shows as a missing line
+                self._state_due, self._ticks, self._number = 0.0, [], self._number + 1
+            return
+        if now >= self._state_due:
+            self._state_due = now + STATE_EVERY_S
+            self._write(self._state_line(before))
+        if isinstance(event, (Tick, standby.Tick)) and not actions and len(self._ticks) < MOST_TICKS:
+            self._ticks.append((now, event))
+            return
+        self._write(self._step_line(now, event, after, tuple(actions)))
+
+    def _step_line(self, now: float, event: Any, after: Any, actions: Tuple[Any, ...]) -> Line:
+        raise NotImplementedError
+
+    def _state_line(self, state: Any) -> Line:
+        raise NotImplementedError
+
+    def _next(self) -> int:
+        self._number += 1
+        return self._number
+
+    def _taken_ticks(self) -> Tuple[Tuple[float, Any], ...]:
+        ticks, self._ticks = tuple(self._ticks), []
+        return ticks
+
+    def _write(self, line: Line) -> None:
+        self._log.info("%s %s %s", MARK, self._key, encode(line))
+
+
+class Trace(_Steps):
+    """Of one driver; ``key`` is its gateway group."""
 
     def began(self, found: Map, records: Tuple[Gateway, ...], ballot: int, timing: Timing, now: float,
               failback_doubling: bool, state: State, actions: Sequence[Action]) -> None:
@@ -96,27 +152,19 @@ class Trace:
             self._write(Began(self._next(), found, tuple(records), ballot, timing, now, failback_doubling,
                               state.map.version, tuple(actions)))
 
-    def stepped(self, before: State, event: Event, now: float, after: State, actions: Sequence[Action]) -> None:
-        """``before``, ``after``: the states around the step."""
-        if not self.on:
-            if self._state_due:  # what is missing from now on shows as a missing line
-                self._state_due, self._ticks, self._number = 0.0, [], self._number + 1
-            return
-        if now >= self._state_due:
-            self._state_due = now + STATE_EVERY_S
-            self._write(Stands(self._next(), before, self._taken_ticks()))
-        if isinstance(event, Tick) and not actions and len(self._ticks) < MOST_TICKS:
-            self._ticks.append((now, event))
-            return
-        self._write(Stepped(self._next(), now, event, after.map.version, tuple(actions), self._taken_ticks()))
+    def _step_line(self, now: float, event: Event, after: State, actions: Tuple[Action, ...]) -> Line:
+        return Stepped(self._next(), now, event, after.map.version, actions, self._taken_ticks())
 
-    def _next(self) -> int:
-        self._number += 1
-        return self._number
+    def _state_line(self, state: State) -> Line:
+        return Stands(self._next(), state, self._taken_ticks())
 
-    def _taken_ticks(self) -> Tuple[Tuple[float, Tick], ...]:
-        ticks, self._ticks = tuple(self._ticks), []
-        return ticks
 
-    def _write(self, line: Line) -> None:
-        self._log.info("%s %s %s", MARK, self._key, encode(line))
+class StandbyTrace(_Steps):
+    """Of one lookout; ``key`` is ``standby/`` and the mgr."""
+
+    def _step_line(self, now: float, event: standby.Event, after: standby.State,
+                   actions: Tuple[standby.Action, ...]) -> Line:
+        return LookedOut(self._next(), now, event, actions, self._taken_ticks())
+
+    def _state_line(self, state: standby.State) -> Line:
+        return LooksOut(self._next(), state, self._taken_ticks())

@@ -16,6 +16,7 @@ import pytest
 from conformance import check
 from gw_agent import trace as gateway_trace
 from nvmeof_ha import trace
+from nvmeof_ha.core import standby
 from nvmeof_ha.core.actions import Action
 from nvmeof_ha.core.events import Event
 from nvmeof_ha.core.machine import begin, step
@@ -161,6 +162,23 @@ def test_a_version_that_names_two_contents_is_told(tmp_path):
     forged = replace(failover().state.committed, number_floor=77)
     violations = checked(tmp_path, LINES, TracedMgr(forged, ballot=3, hour=9).log.lines).violations
     assert len(violations) == 1 and "a mgr found another map" in violations[0]
+
+
+def test_what_a_standby_decided_is_replayed_too(tmp_path):
+    log, logger = Log(8), logging.Logger("conformance", logging.INFO)
+    logger.addHandler(log)
+    tracing, state = trace.StandbyTrace("standby/mgr.y", logger, True), standby.begin(600.0, START_S)
+    for number, event in enumerate([standby.Watched(("rbd/g1",)), *[standby.Tick()] * 30, standby.Echoed("rbd/g1"),
+                                    standby.Unanswered("rbd/g1"), *[standby.Tick()] * 30]):
+        now, before = START_S + number / 10, state
+        state, actions = standby.step(before, event, now)
+        tracing.stepped(before, event, now, state, actions)
+    assert any('"Ask"' in line for line in log.lines)
+    result = checked(tmp_path, log.lines)
+    assert result.violations == [] and result.unjudged == 0 and result.steps > 50
+    [told] = checked(tmp_path, [line.replace('"Ask":["rbd/g1",false', '"Ask":["rbd/g2",false') for line in log.lines]
+                     ).violations
+    assert "rbd/g2" in told and "replayed" in told
 
 
 # ---- gateways -----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nvmeof_ha import trace
-from nvmeof_ha.core import machine
+from nvmeof_ha.core import machine, standby
 from nvmeof_ha.core.actions import Action
 from nvmeof_ha.core.events import CreateGateway, Event, Tick
 from nvmeof_ha.core.model import Gateway, Map, Version
@@ -35,7 +35,7 @@ def values(hint: Any) -> Any:
         return st.one_of([st.none() if kind is type(None) else values(kind) for kind in inner])
     if origin is tuple and inner[-1] is not Ellipsis:
         return st.tuples(*map(values, inner))
-    if origin is get_origin(Mapping[Any, Any]):
+    if origin in (dict, get_origin(Mapping[Any, Any])):
         return st.dictionaries(values(inner[0]), values(inner[1]), max_size=2)
     if origin in (get_origin(Tuple[Any, ...]), get_origin(FrozenSet[Any])):
         return st.lists(values(inner[0]), max_size=2).map(origin)
@@ -57,6 +57,13 @@ def test_every_event_comes_back_from_the_trace_as_it_was(kind, data):
 def test_states_actions_and_ticks_come_back_as_they_were(state, action, ticks):
     for line in (trace.Stands(1, state, ticks), trace.Stepped(2, 0.5, Tick(1), Version(1, 1), (action,), ticks),
                  trace.Began(3, state.map, (), 5, Timing(), 1.25, False, Version(5, 1), (action,))):
+        assert trace.decode(trace.encode(line)) == line
+
+
+@settings(max_examples=40, deadline=None)
+@given(values(standby.Event), values(standby.State), values(standby.Action))
+def test_what_a_standby_heard_knew_and_did_comes_back_as_it_was(event, state, action):
+    for line in (trace.LookedOut(1, 0.5, event, (action,), ((0.25, standby.Tick()),)), trace.LooksOut(2, state)):
         assert trace.decode(trace.encode(line)) == line
 
 
