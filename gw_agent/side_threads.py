@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from typing import Callable, Optional
+from typing import Callable, FrozenSet, Optional
 
 import rados
 
@@ -68,14 +68,16 @@ class WakeWatch(threading.Thread):
 
 
 class MonProbe(threading.Thread):
-    """Asks the mons one cheap question when told to, and calls `answered` (from its own thread) if they answer.
+    """Asks the mons which clients are blocklisted when told to, and calls `answered` (from its own thread) with their
+    addresses if they answer.
 
-    It tells a gateway that is cut off from one whose placement groups stall: only the former kills its target.
+    It tells a gateway that is cut off from one whose placement groups stall: only the former kills its target. And it
+    tells one that reaches the mons alone that it was fenced: the seats that say so are out of its reach.
     """
 
-    QUESTION = json.dumps({"prefix": "quorum_status", "format": "json"})
+    QUESTION = json.dumps({"prefix": "osd blocklist ls"})
 
-    def __init__(self, client: "rados.Rados", answered: Callable[[], None]) -> None:
+    def __init__(self, client: "rados.Rados", answered: Callable[[FrozenSet[str]], None]) -> None:
         super().__init__(name="mon-probe", daemon=True)
         self._client = client
         self._answered = answered
@@ -89,10 +91,16 @@ class MonProbe(threading.Thread):
         while True:
             self._asked.wait()
             try:
-                code, _, text = self._client.mon_command(self.QUESTION, b"")
+                code, listed, text = self._client.mon_command(self.QUESTION, b"")
                 if code:
-                    log.debug("the mons answered with %d: %s", code, text)
-                self._answered()
+                    log.warning("the mons answered %s with %d (%s): a fence is noticed in the seats only", self.QUESTION,
+                                code, text)
+                self._answered(frozenset() if code else blocklisted(listed.decode(errors="replace")))
             except rados.Error as error:
                 log.debug("no answer from the mons: %s", error)
             self._asked.clear()
+
+
+def blocklisted(listed: str) -> FrozenSet[str]:
+    """Addresses of the clients in the answer, which has one a line, each with the time at which it ends."""
+    return frozenset(line.split()[0] for line in listed.splitlines() if line.strip())

@@ -86,9 +86,10 @@ class TargetGuard:
         if self.ward is not None:
             self.ward = self.ward.seats_read(view, sent_s, now_s)
 
-    def mons_answered(self, now_s: float) -> None:
+    def mons_answered(self, now_s: float, fenced: bool) -> None:
+        """`fenced`: they have blocklisted a client of this target."""
         if self.ward is not None:
-            self.ward = self.ward.mons_answered(now_s)
+            self.ward = self.ward.mons_answered(now_s, fenced)
 
     def stop(self, now_s: float) -> None:
         """Orderly, after everything was handed over: SIGTERM, and SIGKILL if that does not help."""

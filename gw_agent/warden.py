@@ -17,7 +17,7 @@ import selectors
 import signal
 import sys
 import time
-from typing import IO, List, Optional, Tuple
+from typing import FrozenSet, IO, List, Optional, Tuple
 
 import rados
 
@@ -67,7 +67,8 @@ class Warden:
         self._agent = AgentProcess(config_path, self._selector, output)
         self._wake_watch = WakeWatch(control, wake_name(settings.gateway.group), self._woken)
         self._mon_probe = MonProbe(client, self._mons_answered)
-        self._read_due = self._mons_heard = False
+        self._read_due = False
+        self._blocklisted: Optional[FrozenSet[str]] = None
         self._view: View = NOTHING_SEEN
         self._view_changed = False
         self._admission = Admission(None, "")
@@ -122,9 +123,9 @@ class Warden:
         self._read_due = True
         self._pipe.wake()
 
-    def _mons_answered(self) -> None:
+    def _mons_answered(self, blocklisted: FrozenSet[str]) -> None:
         """From the thread that asked."""
-        self._mons_heard = True
+        self._blocklisted = blocklisted
         self._pipe.wake()
 
     def _read_seats(self, now_s: float) -> None:
@@ -144,10 +145,11 @@ class Warden:
             self._reader.start_round(now_s)
 
     def _ask_mons(self, now_s: float) -> None:
-        if self._mons_heard:
-            self._mons_heard = False
-            self._guard.mons_answered(now_s)
-        ward = self._guard.ward
+        ward, blocklisted = self._guard.ward, self._blocklisted
+        if ward is not None and blocklisted is not None:
+            record = None if self._view.permits is None else self._view.permits.current(ward.instance)
+            self._guard.mons_answered(now_s, record is not None and not record.addresses.isdisjoint(blocklisted))
+        self._blocklisted = None
         if ward is not None and now_s - ward.contact_s > MON_PATIENCE_BEACONS * self._timing.beacon_s:
             self._mon_probe.ask()
 

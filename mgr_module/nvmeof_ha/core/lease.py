@@ -95,8 +95,8 @@ class Ward:
         return ward
 
     def mons_answered(self, now: float, out: bool = False) -> "Ward":
-        """The mons answered; ``out``: their copy of the map says that this instance is over."""
-        over = "the mons' copy of the map says so" if out else self.over
+        """The mons answered; ``out``: they have blocklisted a client of this instance."""
+        over = f"the mons say that {self.instance} is fenced" if out else self.over
         return replace(self, contact_s=now, over=over)
 
     def target_answered(self, now: float) -> "Ward":
