@@ -30,6 +30,7 @@ from .kv_records import CREATED, GroupKey, GroupRecord, KvWriter, RecordError, R
 from .mon import Mons
 from .objects import GroupIo, NoSuchPool, Place, RadosFailed
 from .options import Options
+from .seat_placement import SeatPlacement
 from .seats import Seats
 from .status import Status
 from .takeover import Identity, NotActive, NotNow, TakeOver
@@ -38,6 +39,7 @@ from .trace import Trace
 RETRY_S = 2.0
 LIBRADOS_S = 5.0
 MAP_COPY_EVERY_S = 2.0
+GIVE_BACK_S = 1.0
 NOBODY = 0
 """Request id of a command whose reply nobody waits for."""
 
@@ -64,6 +66,7 @@ class GroupDriver:
         self._fencer = Fencer(mon, put, put, clock)
         self._kv = KvWriter(mon, records, put, self._fencer.busy, clock)
         self._bounded = Bounded(self._pump)
+        self._placement = SeatPlacement(key.group, mon, put, clock)
         self._attempt = TakeOver(key, identity, mon, io, self._pump, put)
         self._seats: Optional[Seats] = None
         self._channel: Optional[Channel] = None
@@ -74,6 +77,8 @@ class GroupDriver:
         self._copied = NO_VERSION
         self._copy_at = 0.0
         self._bad_beacons = BadBeacons(clock)
+        self.given_back = True
+        """Nothing of this driver's watches is left behind; once the body has ended."""
 
     # -- used by other threads --------------------------------------------------------------------------------------
 
@@ -84,6 +89,9 @@ class GroupDriver:
 
     def set_options(self, options: Options) -> None:
         self._put(lambda: self._new_options(options))
+
+    def osd_map_changed(self) -> None:
+        self._put(self._placement.osd_map_changed)
 
     # -- the body ---------------------------------------------------------------------------------------------------
 
@@ -114,7 +122,7 @@ class GroupDriver:
         if self._channel is not None:
             self._channel.ack.prepare(wire.Ack(self._committed_version(), stopping=self._stopping, gid=self._gid))
             self._channel.stop()
-            self._channel.join(1.0)
+            self.given_back = self._channel.join(GIVE_BACK_S)
 
     def _pump(self, until: Callable[[], bool], timeout_s: float) -> Turns[bool]:
         """Run completions and answers while something else is waited for; events wait in ``_later``."""
@@ -249,6 +257,7 @@ class GroupDriver:
         self._channel.poll(self._state.map.timing.beacon_s)
         self._kv.poll()
         self._fencer.poll()
+        self._placement.poll(self._record.control_pool or self.key.pool, self._record.seats)
         self._copy_map()
         if self._adopted_problems and self._seats.all_hold:
             self._adopted_problems = []  # what could not be read was replaced by a commit that the others have too
@@ -357,7 +366,7 @@ class GroupDriver:
         bad_beacons = tuple(f"{who}: {why}" for who, why in self._bad_beacons.recent().items())
         self.status = replace(self.status, committed=committed, running=committed is not None,
                               fence_failures=fenceless, problems=tuple(problems),
-                              bad_beacons=bad_beacons, **changes)
+                              bad_beacons=bad_beacons, seats_close=self._placement.problem, **changes)
 
 
 def _nothing() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
+import time
 from queue import Empty, SimpleQueue
 from typing import Any, Callable, Dict, Optional
 
@@ -17,6 +18,9 @@ from .options import Options
 from .rados_ops import RadosIo
 from .status import Status
 from .takeover import Identity
+
+OPERATIONS_END_S = 1.5
+"""Longer than a notification takes that a watcher does not answer."""
 
 
 class DriverThread:
@@ -43,12 +47,15 @@ class DriverThread:
         self._driver.stop()
 
     def join(self, timeout_s: float) -> bool:
-        """True when the driver and its watches have ended."""
+        """True when the driver, its watches and its operations have ended: else librados must not be torn down."""
         self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        return not self._thread.is_alive() and self._driver.given_back and not self._io.outstanding
 
     def set_options(self, options: Options) -> None:
         self._driver.set_options(options)
+
+    def osd_map_changed(self) -> None:
+        self._driver.osd_map_changed()
 
     def request(self, make: Callable[[int], Command], timeout_s: float) -> Optional[Reply]:
         """Give a command to the core and wait for its reply; None: it did not come in time."""
@@ -75,8 +82,20 @@ class DriverThread:
             try:
                 longest_s = body.send(item)
             except StopIteration:
+                self._let_operations_end()
                 return
             try:
                 item = self._io.in_turn(self._queue.get(timeout=longest_s))
             except Empty:
                 item = None
+
+    def _let_operations_end(self) -> None:
+        """A client that is torn down under its operations takes the whole mgr with it (seen on 16.2.15)."""
+        deadline = time.monotonic() + OPERATIONS_END_S
+        while self._io.outstanding and time.monotonic() < deadline:
+            try:
+                item = self._io.in_turn(self._queue.get(timeout=max(0.0, deadline - time.monotonic())))
+            except Empty:
+                return
+            if callable(item):
+                item()

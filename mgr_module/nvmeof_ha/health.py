@@ -16,6 +16,8 @@ DELETING_S = 900.0
 UNSERVED_S = 5.0
 """A failover passes through phases in which nobody is optimized; longer than this it is an outage."""
 NOT_RUNNING_S = 10.0
+SEATS_CLOSE_S = 60.0
+"""Seats that come together while an OSD restarts part by themselves."""
 
 WARNING, ERROR = "warning", "error"
 
@@ -39,6 +41,7 @@ _SUMMARIES = {
     "NVMEOF_HA_INVARIANT": (ERROR, "{n} gateway group(s) are not looked after: an invariant was violated"),
     "NVMEOF_HA_GROUP_STOPPED": (ERROR, "{n} gateway group(s) are not looked after"),
     "NVMEOF_HA_CONTROL_OBJECTS": (WARNING, "{n} problem(s) with the control objects of gateway groups"),
+    "NVMEOF_HA_SEATS_CLOSE": (WARNING, "{n} gateway group(s) have seats that can fail together, and need not"),
     "NVMEOF_HA_BAD_BEACON": (WARNING, "beacons that cannot be used came from {n} sender(s)"),
     "NVMEOF_HA_BAD_OPTION": (WARNING, "module options cannot be used as they are set"),
 }
@@ -73,6 +76,10 @@ class Health:
                     if self._lasts("problem", f"{key} {problem}", now) >= UNSERVED_S]
         findings += [Finding("NVMEOF_HA_FENCE_FAILED", f"group {key}: {text}") for text in status.fence_failures]
         findings += [Finding("NVMEOF_HA_BAD_BEACON", f"group {key}: {text}") for text in status.bad_beacons]
+        if status.seats_close and self._lasts("seats close", f"{key} {status.seats_close}", now) >= SEATS_CLOSE_S:
+            findings.append(Finding("NVMEOF_HA_SEATS_CLOSE", f"group {key}: {status.seats_close}; what they share stalls "
+                                    "both, and then gateways go inaccessible when their leases end. `ceph osd "
+                                    "pg-upmap-items` moves one of these placement groups elsewhere"))
         if status.broken:
             findings.append(Finding("NVMEOF_HA_INVARIANT", f"group {key}: {status.stopped}; report this, then have "
                                     "another mgr begin anew with `ceph mgr fail`"))

@@ -21,7 +21,8 @@ from .mon import MonCommandError, MonCommands
 from .takeover import Identity
 
 HEALTH_EVERY_S = 1.0
-SHUTDOWN_S = 1.5
+OSD_MAP = "osd_map"
+SHUTDOWN_S = 3.0
 
 
 class Module(MgrModule):
@@ -30,7 +31,7 @@ class Module(MgrModule):
     CLICommand = compat.CLICommand
     COMMANDS = commands.declarations(compat.COMMAND_PREFIXES)
     MODULE_OPTIONS = options.declarations()
-    NOTIFY_TYPES: list = []
+    NOTIFY_TYPES = [OSD_MAP]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -89,6 +90,15 @@ class Module(MgrModule):
         for driver in drivers:
             driver.set_options(found)
 
+    def notify(self, notify_type: str, notify_id: str) -> None:
+        """Before release 17 every kind of news comes, whatever ``NOTIFY_TYPES`` says."""
+        if notify_type != OSD_MAP:
+            return
+        with self._lock:
+            drivers = list(self._drivers.values())
+        for driver in drivers:
+            driver.osd_map_changed()
+
     def handle_command(self, inbuf: str, cmd: Dict[str, Any]) -> commands.Result:
         try:
             return commands.handle(self, cmd)
@@ -141,6 +151,7 @@ class Module(MgrModule):
         with self._lock:
             self._drivers[key] = driver
         driver.start()
+        driver.osd_map_changed()  # it may have changed while no mgr was there
         return driver
 
     def _store(self, key: str, value: Optional[str]) -> None:

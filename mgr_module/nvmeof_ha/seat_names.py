@@ -18,11 +18,12 @@ INDEX_FORMAT = "1"
 
 
 class Placed(NamedTuple):
-    """Where an object of this name would be: hosts of its acting set, and its acting primary OSD."""
+    """Where an object of this name would be: hosts of its acting set, its acting primary OSD, its placement group."""
 
     name: str
     hosts: FrozenSet[str]
     primary: int
+    placement_group: str = ""
 
 
 def index_name(group: str) -> str:
@@ -56,8 +57,30 @@ def index_omap(seat_names: Sequence[str]) -> Dict[str, bytes]:
 
 def choose(placed: Sequence[Sequence[Placed]]) -> Tuple[str, ...]:
     """One name for each seat out of its candidates; the first best, so equal clusters get equal names."""
+    return tuple(seat.name for seat in _best(placed))
+
+
+def _best(placed: Sequence[Sequence[Placed]]) -> Tuple[Placed, ...]:
     assert len(placed) == SEATS
-    return tuple(seat.name for seat in min(product(*placed), key=_closeness))
+    return min(product(*placed), key=_closeness)
+
+
+def needlessly_close(seats: Sequence[Placed], candidates: Sequence[Sequence[Placed]]) -> str:
+    """What the seats share although seats of other names would share less; empty if they do not.
+
+    ``candidates``: for each seat.  On a cluster that is too small, the others would share as much.
+    """
+    hosts, primaries = _closeness(seats)
+    least_hosts, least_primaries = _closeness(_best(candidates))
+    if hosts > least_hosts:
+        shared = [(a, b, "hold " + ", ".join(sorted(a.hosts & b.hosts))) for a, b in combinations(seats, 2)
+                  if a.hosts & b.hosts]
+    elif hosts == least_hosts and primaries > least_primaries:
+        shared = [(a, b, f"are led by osd.{a.primary}") for a, b in combinations(seats, 2) if a.primary == b.primary]
+    else:
+        return ""
+    return "; ".join(f"seats {a.name} ({a.placement_group}) and {b.name} ({b.placement_group}) both {what}"
+                     for a, b, what in shared)
 
 
 def _closeness(chosen: Sequence[Placed]) -> Tuple[int, int]:

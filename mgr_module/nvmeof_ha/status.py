@@ -14,6 +14,7 @@ class Status:
 
     ``running``: the first commit was acknowledged and nothing has stopped the driver.  ``waiting_for``: why it is not
     running yet.  ``stopped``: why it never will again.  ``broken``: it was stopped by an error of its own.
+    ``seats_close``: see ``seat_placement.py``.
     """
 
     committed: Optional[Map] = None
@@ -25,3 +26,4 @@ class Status:
     fence_failures: Tuple[str, ...] = ()
     problems: Tuple[str, ...] = ()
     bad_beacons: Tuple[str, ...] = ()
+    seats_close: str = ""

@@ -18,6 +18,7 @@ from .core.model import Map, Version
 from .kv_records import CREATING, GroupKey, GroupRecord
 from .mon import Answer, MonCommandError, Mons, parsed
 from .objects import Create, GroupIo, ObjectWrite, Omap, Place, describe
+from .seat_placement import Survey
 from .seats import BALLOT_LEAP, Seat, Seats, claim_in, guarded_write, map_in
 
 ANSWER_S = 5.0
@@ -62,17 +63,14 @@ class TakeOver:
 
     def choose_names(self, pool: str) -> Turns[List[str]]:
         """Names of the three seat objects, by where their placement groups are now."""
-        tree = yield from self._ask({"prefix": "osd tree", "format": "json"})
-        hosts = seat_names.hosts_of_osds(tree)
-        placed: List[List[seat_names.Placed]] = []
-        for seat in range(register.SEATS):
-            placed.append([])
-            for name in seat_names.candidates(self._key.group, seat):
-                found = yield from self._ask({"prefix": "osd map", "pool": pool, "object": name,
-                                              "nspace": seat_names.NAMESPACE, "format": "json"})
-                placed[-1].append(seat_names.Placed(name, frozenset(hosts.get(osd, f"osd.{osd}") for osd in
-                                                                    found["acting"]), found["acting_primary"]))
-        return list(seat_names.choose(placed))
+        candidates = [seat_names.candidates(self._key.group, seat) for seat in range(register.SEATS)]
+        survey = Survey(self._mon, self._enqueue, pool, [name for names in candidates for name in names])
+        if not (yield from self._pump(lambda: survey.ended, ANSWER_S)):
+            raise NotNow(f"the mons did not answer 'osd tree' and 'osd map' within {ANSWER_S:g} s")
+        if survey.problem:
+            raise NotNow(survey.problem)
+        placed = survey.placed
+        return list(seat_names.choose([[placed[name] for name in names] for names in candidates]))
 
     def make_objects(self, place: Place, names: List[str]) -> Turns[None]:
         """Seats, wake and SOS objects and index of a group that is being created; harmless where they exist."""
