@@ -1,40 +1,41 @@
-"""Explore without pytest, further if asked: ``python -m explore [--states N] [--scope WORDS] [--json FILE]``."""
+"""Explore without pytest, further if asked: ``python -m explore [--scope WORDS] [--states N] [--jobs J] [--json FILE]``."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import sys
+import time
+from concurrent.futures import as_completed
 from pathlib import Path
 from typing import List
 
+from .figures import Result, begin, figures
 from .scopes import SCOPES
-from .search import Found
-from .world import Violation
 
 
 def main() -> int:
-    arguments = argparse.ArgumentParser(prog="explore", description="Explore the core breadth first.")
-    arguments.add_argument("--states", type=int, help="most states of each scope (default: the scope's own limit)")
+    arguments = argparse.ArgumentParser(prog="python -m explore", description="Explore the core and its register breadth "
+                                        "first: every order of everything that can happen.")
     arguments.add_argument("--scope", default="", help="only scopes whose name contains these words")
+    arguments.add_argument("--states", type=int, help="most states of each scope (default: the scope's own limit)")
+    arguments.add_argument("--jobs", type=int, default=multiprocessing.cpu_count(), help="processes (default: one a core)")
     arguments.add_argument("--json", type=Path, help="write the figures to this file")
     chosen = arguments.parse_args()
-    all_found: List[Found] = []
-    violations = 0
-    for scope in SCOPES:
-        if chosen.scope not in scope.name:
-            continue
-        try:
-            all_found.append(scope.explore(chosen.states))
-            print(f"{scope.name}: {all_found[-1]}", flush=True)
-        except Violation as violation:
-            violations += 1
-            print(f"{scope.name}: VIOLATION: {violation}", flush=True)
+    began = time.monotonic()
+    results: List[Result] = []
+    names = [scope.name for scope in SCOPES if chosen.scope in scope.name]
+    for future in as_completed(begin(chosen.jobs, names, chosen.states).values()):
+        results.append(future.result())
+        print(results[-1], flush=True)
+    total = figures(results, began)
+    print(f"{total['states']} states, {total['edges']} edges, {total['lists']} lists of actions interrupted in "
+          f"{total['deaths']} ways, {total['violations']} violations, {total['seconds']} s")
     if chosen.json:
-        chosen.json.write_text(json.dumps({
-            "layer": "explore", "states": sum(f.states for f in all_found), "edges": sum(f.edges for f in all_found),
-            "violations": violations, "seconds": round(sum(f.seconds for f in all_found), 1)}) + "\n")
-    return 1 if violations else 0
+        chosen.json.write_text(json.dumps(total) + "\n")
+    return 1 if total["violations"] else 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -10,8 +10,9 @@ beacons' sequence (always rising here), and the doubled length of a delay that i
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
+from nvmeof_ha.core.actions import Action, Commit, Fence, StoreGateway
 from nvmeof_ha.core.events import Beacon
 from nvmeof_ha.core.model import NO_VERSION, Availability, Gateway, Instance, Map, Version
 from nvmeof_ha.core.register import View
@@ -20,61 +21,102 @@ from nvmeof_ha.core.soft import State
 from .world import UNIT_S, Host, World
 
 LONGEST_UNITS = 2
-MAPS_KEPT = 20000
+KEPT = 40000
 
 
 class Shape:
-    """What a world looks like; collects its versions and epochs on the way."""
+    """What something looks like (``fixed``), and the versions, epochs and instances that it names, in a fixed order."""
+
+    __slots__ = ("fixed", "versions", "epochs", "instances")
 
     def __init__(self) -> None:
-        self.versions: List[Version] = [NO_VERSION]
-        self.epochs: List[int] = [0]
+        self.fixed: Any = None
+        self.versions: List[Version] = []
+        self.epochs: List[int] = []
         self.instances: List[Instance] = []
+
+    def add(self, part: "Shape") -> Any:
+        self.versions += part.versions
+        self.epochs += part.epochs
+        self.instances += part.instances
+        return part.fixed
 
 
 class Canonical:
-    """Keys of worlds.  A key is a hash of 64 bits: among a million worlds, two fall together with a chance of 3e-8."""
+    """Keys of worlds.  A key is a hash of 64 bits: among a million worlds, two fall together with a chance of 3e-8.
+
+    Shapes are remembered for each map, state and host, told apart by identity (``identity.py`` says why)."""
 
     def __init__(self) -> None:
-        self._maps: Dict[int, Tuple[Map, Any, Tuple[Version, ...], Tuple[int, ...], Tuple[Instance, ...]]] = {}
-        self._shapes: Dict[Any, int] = {}
+        self._known: Dict[Any, Tuple[Any, Shape]] = {}
+        self._numbers: Dict[Any, int] = {}
 
     def key(self, world: World) -> int:
-        shape = Shape()
-        fixed = (self._state(world.state, world.now, shape), self._seats(world, shape),
-                 tuple(self._host(h, world.now, shape) for h in world.hosts), world.budget, len(world.fences),
-                 len(world.fenced), tuple(sorted(g for g, _ in world.dirty)),
-                 tuple((r.id, r.instance is None, r.deleting) for r in world.records))
-        shape.epochs.append(world.osd_epoch)
-        shape.epochs += [epoch for _, epoch in world.fenced]
-        shape.instances += [*sorted(world.fences), *(i for i, _ in world.fenced), *(i for _, i in sorted(world.dirty)),
-                            *(last(r) for r in world.records)]
-        return hash((fixed, _ranks(shape.versions), _ranks(shape.epochs), _numbered(shape.instances)))
+        whole = Shape()
+        heard = tuple(world.state.soft.sequence) if any(h.overtaken for h in world.hosts) else ()
+        return self._finished(whole, (whole.add(self._shape(self._state, world.state, world.now)),
+                                      self._around(world, whole), heard))
 
-    def _map(self, found: Optional[Map], shape: Shape) -> Any:
-        if found is None:
-            return None
-        known = self._maps.get(id(found))
+    def key_without_mgr(self, world: World, actions: Tuple[Action, ...]) -> int:
+        """As if the mgr died while it carries out these actions: what is stored, blocklisted and under way on hosts
+        counts, and what the actions would do."""
+        whole = Shape()
+        whole.versions.append(Version(world.state.ballot, 0))
+        meant = tuple([self._action(action, whole) for action in actions])
+        whole.instances += sorted(world.fences)
+        return self._finished(whole, (self._around(world, whole), len(world.fences), meant))
+
+    def _action(self, action: Action, whole: Shape) -> Any:
+        if isinstance(action, Commit):
+            return "commit", self._map(action.map, whole)
+        if isinstance(action, Fence):
+            whole.instances.append(action.instance)
+            return "fence"
+        if isinstance(action, StoreGateway):
+            whole.instances.append(last(action.gateway))
+            return "store", action.gateway.instance is None, action.gateway.deleting, action.gateway.enabled
+        return "forget", getattr(action, "gateway_id", "")
+
+    def _finished(self, whole: Shape, fixed: Any) -> int:
+        return hash((fixed, _ranks(whole.versions, NO_VERSION), _ranks(whole.epochs, 0), _numbered(whole.instances)))
+
+    def _around(self, world: World, whole: Shape) -> Any:
+        fixed = (self._seats(world, whole),
+                 tuple([whole.add(self._shape(self._host, h, world.now)) for h in world.hosts]), world.budget,
+                 len(world.fences), len(world.fenced), tuple(sorted([g for g, _ in world.dirty])),
+                 tuple([(r.id, r.instance is None, r.deleting, r.enabled) for r in world.records]))
+        whole.epochs.append(world.osd_epoch)
+        whole.epochs += [epoch for _, epoch in world.fenced]
+        whole.instances += [*sorted(world.fences), *(i for i, _ in world.fenced), *(i for _, i in sorted(world.dirty)),
+                            *map(last, world.records)]
+        return fixed
+
+    def _shape(self, make: Callable[[Any, float, Shape], Any], of: Any, now: float) -> Shape:
+        key = (id(of), now)
+        known = self._known.get(key)
         if known is None:
-            if len(self._maps) > MAPS_KEPT:
-                self._maps.clear()
-            known = self._maps[id(found)] = (found, *self._map_shape(found))
-        shape.versions += known[2]
-        shape.epochs += known[3]
-        shape.instances += known[4]
+            if len(self._known) > KEPT:
+                self._known.clear()
+            shape = Shape()
+            fixed = make(of, now, shape)
+            shape.fixed = self._numbers.setdefault(fixed, len(self._numbers))
+            known = self._known[key] = (of, shape)
         return known[1]
 
-    def _map_shape(self, found: Map) -> Tuple[int, Tuple[Version, ...], Tuple[int, ...], Tuple[Instance, ...]]:
-        fixed = (
+    def _map(self, found: Optional[Map], shape: Shape) -> Any:
+        return None if found is None else shape.add(self._shape(self._map_shape, found, 0.0))
+
+    def _map_shape(self, found: Map, _now: float, shape: Shape) -> Any:
+        shape.instances += [*map(last, found.gateways), *(d.instance for d in found.departed),
+                            *(i for g in found.ana_groups for i in sorted(g.writers)),
+                            *(g.moved_to for g in found.ana_groups if g.moved_to)]
+        shape.versions += [found.version, *(g.suspected_at for g in found.gateways), *(g.since for g in found.ana_groups)]
+        shape.epochs += [*(g.osd_epoch for g in found.ana_groups), *(d.osd_epoch or 0 for d in found.departed)]
+        return (
             tuple((g.id, g.ana_group_id, g.enabled, g.deleting, g.availability.value, g.instance is None,
                    bool(g.addresses), g.leaving, bool(g.subsystems), g.digest) for g in found.gateways),
-            tuple((g.id, g.owner, g.phase.value, len(g.writers), g.target) for g in found.ana_groups),
+            tuple((g.id, g.owner, g.phase.value, len(g.writers), g.target, g.moved_to is None) for g in found.ana_groups),
             tuple((d.osd_epoch is None, bool(d.addresses)) for d in found.departed), found.number_floor)
-        instances = (*(last(g) for g in found.gateways), *(d.instance for d in found.departed),
-                     *(i for g in found.ana_groups for i in sorted(g.writers)))
-        versions = (found.version, *(g.suspected_at for g in found.gateways), *(g.since for g in found.ana_groups))
-        epochs = (*(g.osd_epoch for g in found.ana_groups), *(d.osd_epoch or 0 for d in found.departed))
-        return self._shapes.setdefault(fixed, len(self._shapes)), versions, epochs, instances
 
     def _seats(self, world: World, shape: Shape) -> Any:
         """Seats cannot be told apart, so their order does not count."""
@@ -102,7 +144,10 @@ class Canonical:
                       if g in suspects),
                 tuple((g, _units(now - a.at, 1)) for g, a in sorted(soft.phase_acked.items())),
                 _until({g: b.until for g, b in soft.drain_backoff.items()}, now),
-                _until({g: b.until for g, b in soft.declined.items()}, now), _until({str(i): at for i, at in soft.fence_retry.items()}, now),
+                _until({g: b.until for g, b in soft.declined.items()}, now),
+                _until({str(i): at for i, at in soft.fence_retry.items()}, now),
+                tuple((g, str(i.gateway), _units(now - at, 1)) for g, (i, at) in sorted(soft.uninformed_since.items())),
+                tuple(sorted(soft.connections.items())),
                 _units(now - soft.hearing_since, 1), bool(soft.records))
 
     def _view(self, view: View, shape: Shape) -> Any:
@@ -119,8 +164,8 @@ class Canonical:
         lease_s = max(0.0, host.lease_until_s - now) if host.running else 0.0
         return (host.up, host.instance is None, host.running, self._view(host.view, shape), host.optimized,
                 lease_s, tuple(g for g, _ in host.drained), tuple(g for g, _ in host.declined), len(host.reaped),
-                host.leaving, host.attach, host.muted, host.narrow, _beacon(host.slot, shape),
-                _beacon(host.delayed, shape))
+                host.awaited, host.connections, host.leaving, host.attach, host.muted, host.narrow, _beacon(host.slot, shape),
+                _beacon(host.delayed, shape), _beacon(host.overtaken, shape))
 
 
 def _beacon(beacon: Optional[Beacon], shape: Shape) -> Any:
@@ -167,6 +212,7 @@ def _until(times: Mapping[Any, float], now: float) -> Any:
                  for name, until in sorted(times.items()) if until > now)
 
 
-def _ranks(values: List[Any]) -> Tuple[int, ...]:
-    order = {value: rank for rank, value in enumerate(sorted(set(values)))}
-    return tuple(order[value] for value in values)
+def _ranks(values: List[Any], least: Any) -> Tuple[int, ...]:
+    """Each value's place among all, ``least`` being the first."""
+    order = {value: rank for rank, value in enumerate(sorted({least, *values}))}
+    return tuple([order[value] for value in values])

@@ -8,18 +8,20 @@ that passes while there is work) costs one of the budget's ``late``, so that a s
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import reduce
 from itertools import combinations
 from typing import Callable, FrozenSet, Iterator, List, Optional, Tuple
 
-from nvmeof_ha.core import gateway, lease, register
-from nvmeof_ha.core.events import BeaconReceived, Committed, DeleteGateway, Fenced, FenceFailed, Tick
+from nvmeof_ha.core import register
+from nvmeof_ha.core.events import (Beacon, BeaconReceived, Committed, CreateGateway, DeleteGateway, Event, Fenced,
+                                   FenceFailed, MoveAnaGroup, SetEnabled, Tick)
 from nvmeof_ha.core.machine import begin
-from nvmeof_ha.core.model import Instance, Map, Phase, Version
+from nvmeof_ha.core.model import Instance, Map, Version
 from nvmeof_ha.core.timing import TICK_S
 
-from .world import TIMING, UNIT_S, Host, Seat, Violation, World, beacon_of, check_promotion, feed
-
-STEPS = 8
+from . import hosts as alone
+from .identity import REMEMBERED
+from .world import TIMING, UNIT_S, Host, Seat, World, check_promotion, feed
 
 Move = Tuple[str, Callable[[], World]]
 
@@ -32,6 +34,8 @@ def work(world: World) -> Iterator[Move]:
     for host in world.hosts:
         if host.up:
             yield f"{host.name} reads all seats, does what follows and beacons", lambda host=host: turn(world, host.name)
+        if host.running and host.awaited and not host.connections:
+            yield f"NVMe hosts connect to {host.name}", lambda host=host: connect(world, host.name)
     for instance in sorted(world.fences):
         yield f"the mons fence {instance}", lambda instance=instance: fence(world, instance)
 
@@ -69,18 +73,41 @@ def store(world: World) -> World:
 
 def turn(world: World, name: str) -> World:
     """A host that is not late: reads all seats, acts until nothing is left to do, and its last beacon arrives."""
-    answering = _hindmost(world) if _host(world, name).narrow else tuple(range(register.SEATS))
-    world = read(world, _host(world, name), answering)
-    for _ in range(STEPS):
-        before = _host(world, name)
-        world = act(world, before)
-        if _host(world, name) == before:
-            return world if before.muted else deliver(world, before)
-    raise Violation(f"{name} is still at work after {STEPS} steps")
+    host = _host(world, name)
+    maps = tuple(world.seats[i].map for i in (_hindmost(world) if host.narrow else range(register.SEATS)))
+    done = REMEMBERED.call(alone.turn, (host, *maps), (world.now, world.osd_epoch, _in_use(world)))
+    world = carry(world, done)
+    return world if host.muted else deliver(world, done.host)
+
+
+def connect(world: World, name: str) -> World:
+    """NVMe hosts that lost their path to this gateway find it again, as soon as its target runs."""
+    host = _host(world, name)
+    if not (host.running and host.awaited) or host.connections:
+        return world
+    return world.with_host(replace(host, connections=1))
+
+
+def carry(world: World, done: alone.Done) -> World:
+    """What a host did by itself, in the world: writes that may be in flight from now on, or are no more."""
+    for instance, ana_groups, passed in done.happened:
+        if passed is None:
+            dirty = frozenset(d for d in world.dirty if d[1] != instance or d[0] not in ana_groups)
+        else:
+            for ana_group_id in sorted(ana_groups):
+                check_promotion(world, instance, passed, ana_group_id)
+            dirty = world.dirty | {(g, instance) for g in ana_groups}
+        world = replace(world, dirty=dirty)
+    return world.with_host(done.host)
+
+
+def _in_use(world: World) -> int:
+    """How many ANA groups have namespaces."""
+    return len(world.state.map.ana_groups)
 
 
 def _hindmost(world: World) -> Tuple[int, ...]:
-    return (min(range(register.SEATS), key=lambda i: (world.seats[i].claim, _version(world.seats[i].map))),)
+    return (min(range(register.SEATS), key=lambda i: (world.seats[i].claim, version_of(world.seats[i].map))),)
 
 
 def _host(world: World, name: str) -> Host:
@@ -102,8 +129,8 @@ def _seat_moves(world: World) -> Iterator[Move]:
 
 def _mgr_moves(world: World) -> Iterator[Move]:
     if world.budget.mgr_replacements:
-        for seats in _different(world, (2, 3)):
-            yield (f"the mgr dies; the next one claims the seats that hold {', '.join(_names(world, seats))}",
+        for seats in different(world, (2, 3)):
+            yield (f"the mgr dies; the next one claims the seats that hold {', '.join(names(world, seats))}",
                    lambda seats=seats: replace_mgr(world, seats))
 
 
@@ -116,22 +143,22 @@ def _unlike(world: World, wanted: Callable[[Seat], bool]) -> List[int]:
     return list(found.values())
 
 
-def _different(world: World, sizes: Tuple[int, ...]) -> List[Tuple[int, ...]]:
+def different(world: World, sizes: Tuple[int, ...]) -> List[Tuple[int, ...]]:
     """Choices of seats that differ in what they hold."""
     found = {}
     for size in sizes:
         for chosen in combinations(range(len(world.seats)), size):
-            kinds = tuple(sorted((world.seats[i].claim, _version(world.seats[i].map)) for i in chosen))
+            kinds = tuple(sorted((world.seats[i].claim, version_of(world.seats[i].map)) for i in chosen))
             found.setdefault(kinds, chosen)
     return list(found.values())
 
 
-def _version(found: Optional[Map]) -> Version:
+def version_of(found: Optional[Map]) -> Version:
     return register.NO_VERSION if found is None else found.version
 
 
-def _names(world: World, seats: Tuple[int, ...]) -> List[str]:
-    return [str(_version(world.seats[i].map)) for i in seats]
+def names(world: World, seats: Tuple[int, ...]) -> List[str]:
+    return [str(version_of(world.seats[i].map)) for i in seats]
 
 
 def land(world: World, index: int, content: Map) -> World:
@@ -147,20 +174,24 @@ def acknowledge(world: World) -> World:
 
 def replace_mgr(world: World, claimed: Tuple[int, ...]) -> World:
     """The old mgr's write may still land on the seats that were not claimed; its fences may or may not be carried out."""
+    return spend(replace(successor(world, claimed), late=world.state.in_flight), "mgr_replacements")
+
+
+def successor(world: World, claimed: Tuple[int, ...]) -> World:
+    """A new mgr claims some seats, reads them and adopts what they hold."""
     ballot = world.state.ballot + 1
     seats = tuple(Seat(Version(ballot, 0), s.map) if i in claimed else s for i, s in enumerate(world.seats))
     found = register.adopt({i: seats[i].map for i in claimed}, claimed)
     assert found is not None
     state, _ = begin(found, world.records, ballot, TIMING, world.now, failback_doubling=False)
-    return replace(world, seats=seats, state=state, late=world.state.in_flight, fences=frozenset(),
-                   budget=world.budget.less("mgr_replacements"))
+    return replace(world, seats=seats, state=state, fences=frozenset(), late=None)
 
 
 # ---- gateway hosts ------------------------------------------------------------------------------------------------
 
 def _host_moves(world: World, host: Host) -> Iterator[Move]:
-    for seats in _different(world, (1, 2, 3)) if not host.narrow else ():
-        yield (f"{host.name} reads {', '.join(_names(world, seats))}",
+    for seats in different(world, (1, 2, 3)) if not host.narrow else ():
+        yield (f"{host.name} reads {', '.join(names(world, seats))}",
                lambda seats=seats: read(world, host, seats))
     yield f"the agent of {host.name} takes its next step and makes a beacon", lambda: act(world, host)
     if host.slot is not None and not host.muted:
@@ -170,112 +201,57 @@ def _host_moves(world: World, host: Host) -> Iterator[Move]:
 
 
 def read(world: World, host: Host, seats: Tuple[int, ...]) -> World:
-    """Warden and agent take one read of the seats: lease, view, and whether the instance is over."""
-    fresh = register.judge([world.seats[i].map for i in seats], host.view.version)
-    host = replace(host, view=register.merge(host.view, fresh))
-    if host.running and host.instance is not None:
-        host = replace(host, lease_until_s=lease.extend(host.lease_until_s, fresh, host.instance, world.now))
-        if fresh.over(host.instance):
-            return world.with_host(_reaped(host))
-        if host.attach and host.view.permits is not None:
-            host = _attached(host, host.instance)
-            world = _drained(world, host, [g for g, _ in host.declined])
-    return world.with_host(_admitted(world, host))
-
-
-def _attached(host: Host, instance: Instance) -> Host:
-    declined = gateway.declined_at_attach(host.view, instance, host.target().states)
-    return replace(host, attach=False, declined=tuple(sorted(declined.items())))
-
-
-def _drained(world: World, host: Host, ana_groups: List[int]) -> World:
-    """Inaccessible and without I/O in flight."""
-    assert not host.optimized & set(ana_groups)
-    return replace(world, dirty=frozenset(d for d in world.dirty if d[1] != host.instance or d[0] not in ana_groups))
-
-
-def _admitted(world: World, host: Host) -> Host:
-    """Propose a new instance, or start the target of the one that the agreed map admits."""
-    record = None if host.view.permits is None else host.view.permits.gateway(host.name)
-    if record is None or host.running or host.leaving:
-        return host
-    if host.instance is not None and record.instance == host.instance:
-        return replace(host, running=True)
-    if host.instance is None or record.last_number >= host.instance.number:
-        return replace(host, instance=Instance(host.name, record.last_number + 1, f"t{host.begun}"), begun=host.begun + 1)
-    return host
-
-
-def _reaped(host: Host) -> Host:
-    """The target is dead and its warden knows it."""
-    assert host.instance is not None
-    return Host(host.name, view=host.view, reaped=host.reaped + (host.instance,), leaving=host.leaving, begun=host.begun,
-                muted=host.muted, narrow=host.narrow)
+    return carry(world, alone.read(host, tuple(world.seats[i].map for i in seats), world.now))
 
 
 def act(world: World, host: Host) -> World:
-    """One step of the agent: restrict, else drain, else permit, else barrier; then a beacon says what holds."""
-    if host.running and host.instance is not None:
-        world, host = _step(world, host, host.instance)
-        if host.leaving and gateway.may_leave(host.view, host.instance):
-            host = _reaped(host)
-    permits = host.view.permits
-    if permits is not None:
-        host = replace(host, reaped=tuple(i for i in host.reaped if permits.current(i) is not None))
-    said = beacon_of(world, host)
-    delayed = host.delayed if host.slot == said else host.delayed or host.slot
-    return world.with_host(replace(host, slot=said, delayed=delayed))
-
-
-def _step(world: World, host: Host, instance: Instance) -> Tuple[World, Host]:
-    plan = gateway.plan(host.view, instance, world.now < host.lease_until_s, host.target())
-    if plan.restrict:
-        host = replace(host, optimized=host.optimized - plan.restrict)
-    elif plan.drain:
-        world = _drained(world, host, [g for g, _ in plan.drain])
-        host = replace(host, drained=tuple(sorted({**dict(host.drained), **dict(plan.drain)}.items())))
-    elif plan.permit:
-        for ana_group_id in sorted(plan.permit):
-            check_promotion(world, host, ana_group_id)
-        host = replace(host, optimized=host.optimized | plan.permit)
-        world = replace(world, dirty=world.dirty | {(g, instance) for g in plan.permit})
-    elif plan.barrier is not None:
-        host = replace(host, passed=world.osd_epoch)
-    if host.view.permits is not None:
-        current = {g.id: g.since for g in host.view.permits.ana_groups}
-        host = replace(host, drained=tuple(d for d in host.drained if current.get(d[0]) == d[1]),
-                       declined=tuple(d for d in host.declined if current.get(d[0]) == d[1]))
-        if gateway.restrictions_applied(host.view, instance, host.target()):
-            host = replace(host, applied=host.view.permits.version)
-    return world, host
+    return carry(world, alone.act(host, world.now, world.osd_epoch, _in_use(world)))
 
 
 def deliver(world: World, host: Host) -> World:
-    """The last beacon arrives: earlier ones would be out of order from now on."""
+    """The last beacon arrives: earlier ones are out of order from now on."""
     assert host.slot is not None
-    world = world.with_host(replace(host, delayed=None))
-    return feed(world, BeaconReceived(replace(host.slot, sequence=_next_sequence(world, host))))
+    if host.delayed is not None:
+        overtaken = host.delayed if world.budget.old_beacons else None
+        world = world.with_host(replace(host, delayed=None, overtaken=overtaken))
+    return _hear(world, host.slot)
 
 
 def deliver_delayed(world: World, host: Host) -> World:
     assert host.delayed is not None
-    world = world.with_host(replace(host, delayed=None))
-    return feed(world, BeaconReceived(replace(host.delayed, sequence=_next_sequence(world, host))))
+    return _hear(world.with_host(replace(host, delayed=None)), host.delayed)
 
 
-def _next_sequence(world: World, host: Host) -> int:
-    return world.state.soft.sequence.get(host.name, 0) + 1
+def deliver_overtaken(world: World, host: Host) -> World:
+    assert host.overtaken is not None
+    return _hear(spend(world.with_host(replace(host, overtaken=None)), "old_beacons"), host.overtaken, OLD)
+
+
+OLD, NEW = 0, 1
+"""Sequence numbers: what a mgr heard last is always noted as ``OLD`` (``world.feed``)."""
+
+
+def _hear(world: World, beacon: Beacon, sequence: int = NEW) -> World:
+    return feed(world, REMEMBERED.call(_numbered, (beacon,), (sequence,)))
+
+
+def _numbered(beacon: Beacon, sequence: int) -> BeaconReceived:
+    return BeaconReceived(replace(beacon, sequence=sequence))
 
 
 # ---- fencing and time ---------------------------------------------------------------------------------------------
 
 def fence(world: World, instance: Instance, answered: bool = True) -> World:
+    world = blocklisted(world, instance)
+    if answered:
+        return feed(world, Fenced(instance, world.osd_epoch))
+    return feed(spend(world, "fence_failures"), FenceFailed(instance, "timed out"))
+
+
+def blocklisted(world: World, instance: Instance) -> World:
     epoch = world.osd_epoch + 1
     fenced = tuple(sorted({instance: epoch, **dict(world.fenced)}.items()))
-    world = replace(world, fences=world.fences - {instance}, fenced=fenced, osd_epoch=epoch)
-    if answered:
-        return feed(world, Fenced(instance, epoch))
-    return feed(replace(world, budget=world.budget.less("fence_failures")), FenceFailed(instance, "timed out"))
+    return replace(world, fences=world.fences - {instance}, fenced=fenced, osd_epoch=epoch)
 
 
 def _time_moves(world: World) -> Iterator[Move]:
@@ -311,11 +287,14 @@ def _fault_moves(world: World) -> Iterator[Move]:
     for host in world.hosts:
         if not host.up:
             continue
+        if host.overtaken is not None and not host.muted:
+            yield f"an old beacon of {host.name} arrives after a newer one", lambda host=host: deliver_overtaken(
+                world, host)
         if budget.crashes and host.running:
             yield f"the target of {host.name} dies", lambda host=host: spend(crash(world, host), "crashes")
         if budget.host_losses:
             yield f"the host of {host.name} loses power and boots", lambda host=host: spend(
-                world.with_host(Host(host.name, begun=host.begun)), "host_losses")
+                world.with_host(Host(host.name, begun=host.begun, awaited=host.awaited)), "host_losses")
             yield f"the host of {host.name} loses power for good", lambda host=host: spend(
                 world.with_host(Host(host.name, up=False)), "host_losses")
         if host.muted:
@@ -328,25 +307,43 @@ def _fault_moves(world: World) -> Iterator[Move]:
                 world.with_host(replace(host, muted=True, narrow=True)), "cuts")
         if budget.agent_restarts and host.running:
             yield f"the agent of {host.name} restarts", lambda host=host: spend(
-                restart_agent(world, host), "agent_restarts")
+                world.with_host(alone.restarted_agent(host)), "agent_restarts")
         if budget.leaves and host.running and not host.leaving:
             yield f"{host.name} is asked to leave", lambda host=host: spend(
                 world.with_host(replace(host, leaving=True)), "leaves")
         if budget.declines and host.running:
             informed = read(world, host, tuple(range(register.SEATS)))
-            for ana_group_id in declinable(_host(informed, host.name)):
+            for ana_group_id in alone.declinable(_host(informed, host.name)):
                 yield (f"{host.name} reads all seats, cannot take ANA group {ana_group_id} and declines",
-                       lambda name=host.name, informed=informed, ana_group_id=ana_group_id: spend(
-                           decline(informed, _host(informed, name), ana_group_id), "declines"))
+                       lambda name=host.name, informed=informed, ana_group_id=ana_group_id: spend(carry(
+                           informed, alone.decline(_host(informed, name), ana_group_id)), "declines"))
     if budget.fence_failures:
         for instance in sorted(world.fences):
             yield (f"the mons fence {instance}, but the mgr sees an error",
                    lambda instance=instance: fence(world, instance, answered=False))
-    if budget.deletions and world.state.committed is not None:
-        for known in world.state.map.gateways:
-            if not known.deleting:
-                yield (f"nvme-gw delete {known.id}", lambda known=known: spend(
-                    feed(world, DeleteGateway(1, known.id)), "deletions"))
+    if world.state.committed is not None:
+        yield from _commands(world)
+
+
+def _commands(world: World) -> Iterator[Move]:
+    budget, found = world.budget, world.state.map
+
+    def given(name: str, *commands: Event) -> Callable[[], World]:
+        return lambda: spend(reduce(feed, commands, world), name)
+    for known in found.gateways:
+        if budget.deletions and not known.deleting:
+            yield f"nvme-gw delete {known.id}", given("deletions", DeleteGateway(1, known.id))
+        if budget.switches:
+            verb = "disable" if known.enabled else "enable"
+            yield f"nvme-gw {verb} {known.id}", given("switches", SetEnabled(1, known.id, not known.enabled))
+    for host in world.hosts if budget.creations else ():
+        gateway = found.gateway(host.name)
+        if gateway is None or gateway.deleting:
+            yield f"nvme-gw create {host.name}", given("creations", CreateGateway(1, host.name))
+    for group in found.ana_groups if budget.moves else ():
+        for to in ("", *(g.id for g in found.gateways)):
+            yield (f"nvme-gw failover {group.id} to {to or 'any other'}",
+                   given("moves", MoveAnaGroup(1, group.id, to)))
 
 
 def spend(world: World, name: str) -> World:
@@ -354,25 +351,10 @@ def spend(world: World, name: str) -> World:
 
 
 def crash(world: World, host: Host) -> World:
-    return world.with_host(_reaped(host))
+    return world.with_host(alone.reaped(host))
 
 
-def restart_agent(world: World, host: Host) -> World:
-    return world.with_host(replace(host, view=register.NOTHING_SEEN, drained=(), declined=(),
-                                   applied=register.NO_VERSION, attach=True, slot=None, delayed=None))
-
-
-def declinable(host: Host) -> List[int]:
-    """Promotions that wait for this instance and did not make it optimized, or do no more."""
-    groups = () if host.view.permits is None else host.view.permits.ana_groups
-    declined = dict(host.declined)
-    return [g.id for g in groups if g.phase is Phase.PROMOTING and g.incoming == host.instance
-            and g.id not in host.optimized and declined.get(g.id) != g.since]
-
-
-def decline(world: World, host: Host, ana_group_id: int) -> World:
-    assert host.view.permits is not None
-    group = host.view.permits.ana_group(ana_group_id)
-    assert group is not None
-    host = replace(host, declined=tuple(sorted({**dict(host.declined), ana_group_id: group.since}.items())))
-    return _drained(world, host, [ana_group_id]).with_host(host)
+def everything(world: World) -> Iterator[Move]:
+    """All moves, as if nobody had work left to do."""
+    yield from work(world)
+    yield from exceptions(world, idle=True)

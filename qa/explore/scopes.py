@@ -1,51 +1,132 @@
 """The scopes that are explored: how many gateways and ANA groups, from which start, with how many faults on one path.
 
-``most_states`` keeps a run of all scopes near a minute; a scope that is larger is cut off there, breadth first, and says
-so.  ``least_states``: a little less than was reached when the scope was recorded; fewer means lost coverage.
+A scope that is larger than ``most_states`` is cut off there, breadth first, and says so.  ``least_states``: what was
+reached when the scope was recorded, but for a little; fewer means lost coverage.  ``seconds`` (of one core, roughly) is for
+starting the longest first.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Optional, Tuple
+from dataclasses import dataclass, fields
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
+from . import register_search, register_world
 from .search import Found, Search, steady
-from .world import Budget, start
-
-
-CUT_OFF = 7_000
+from .world import Budget, World, start
 
 
 @dataclass(frozen=True)
 class Scope:
+    """``running``: from the state in which all is well; else from gateways that were created and never ran.
+    ``awaited``: NVMe hosts connect to targets, so that failback waits for them."""
+
     name: str
     gateways: int
     ana_groups: int
     budget: Budget
     least_states: int
-    from_steady: bool = True
-    most_states: int = 20_000
+    running: bool = True
+    awaited: bool = False
+    most_states: int = 60_000
+    seconds: int = 5
+
+    @property
+    def begin(self) -> str:
+        words = ["explored", "gateways", str(self.gateways), "ana-groups", str(self.ana_groups)]
+        words += ["running"] if self.running else []
+        words += ["awaited"] if self.awaited else []
+        return " ".join(words + _words(vars(self.budget)))
 
     def explore(self, most_states: Optional[int] = None) -> Found:
         """Explore it; ``most_states`` replaces the scope's own limit."""
-        world = start(self.gateways, self.ana_groups, self.budget)
-        return Search(steady(world) if self.from_steady else world).run(most_states or self.most_states)
+        world = first(self.gateways, self.ana_groups, self.budget, self.running, self.awaited)
+        return Search(world, self.begin).run(most_states or self.most_states)
 
 
-SCOPES: Tuple[Scope, ...] = (
-    Scope("first start", 2, 2, Budget(), 1000, from_steady=False),
-    Scope("a target dies, anybody is late", 2, 1, Budget(crashes=1, late=1), 5000),
-    Scope("a target dies and the mgr is replaced", 2, 1, Budget(crashes=1, mgr_replacements=1), 3200),
-    Scope("a host is lost", 2, 2, Budget(host_losses=1), 800),
-    Scope("a gateway is cut off, anybody is late", 2, 1, Budget(cuts=1, late=1), CUT_OFF, most_states=CUT_OFF),
-    Scope("a gateway is cut off, anybody is late twice", 2, 1, Budget(cuts=1, late=2), CUT_OFF, most_states=CUT_OFF),
-    Scope("a gateway is cut off and the mgr is replaced", 2, 1, Budget(cuts=1, mgr_replacements=1, late=1), CUT_OFF,
-          most_states=CUT_OFF),
-    Scope("a planned stop, anybody is late twice", 2, 1, Budget(leaves=1, late=2), CUT_OFF, most_states=CUT_OFF),
-    Scope("a planned stop and the mgr is replaced", 2, 1, Budget(leaves=1, mgr_replacements=1, late=1), CUT_OFF,
-          most_states=CUT_OFF),
-    Scope("a promotion is declined, an agent restarts", 2, 1, Budget(crashes=1, declines=1, agent_restarts=1), 1400),
-    Scope("a fence fails", 2, 2, Budget(crashes=1, fence_failures=1), 500),
-    Scope("a gateway is deleted and another one dies", 2, 2, Budget(deletions=1, crashes=1), 8000),
-    Scope("three gateways, one dies", 3, 1, Budget(crashes=1), 1000),
+@dataclass(frozen=True)
+class RegisterScope:
+    """``counts``: arguments of ``register_world.start``."""
+
+    name: str
+    counts: Tuple[Tuple[str, int], ...]
+    least_states: int
+    most_states: int = 60_000
+    seconds: int = 5
+
+    @property
+    def begin(self) -> str:
+        return " ".join(["explored seats", *_words(dict(self.counts))])
+
+    def explore(self, most_states: Optional[int] = None) -> Found:
+        world = register_world.start(**dict(self.counts))
+        return register_search.explore(world, self.begin, most_states or self.most_states)
+
+
+def _words(counts: Dict[str, Any]) -> List[str]:
+    return [f"{name.replace('_', '-')} {count}" for name, count in counts.items() if count]
+
+
+def first(gateways: int, ana_groups: int, budget: Budget, running: bool, awaited: bool) -> World:
+    world = start(gateways, ana_groups, budget, awaited)
+    return steady(world) if running else world
+
+
+def from_words(words: Sequence[str]) -> World:
+    """The start that a scope's ``begin`` names, without its first word."""
+    flags = [w for w in words if w in ("running", "awaited")]
+    rest = [w for w in words if w not in flags]
+    counts = {name.replace("-", "_"): int(count) for name, count in zip(rest[::2], rest[1::2])}
+    known = {f.name for f in fields(Budget)}
+    budget = Budget(**{name: count for name, count in counts.items() if name in known})
+    return first(counts["gateways"], counts["ana_groups"], budget, "running" in flags, "awaited" in flags)
+
+
+def register(name: str, least_states: int, most_states: int = 60_000, **counts: int) -> RegisterScope:
+    return RegisterScope(name, tuple(counts.items()), least_states, most_states)
+
+
+MGR = {"mgr_replacements": 1}
+
+CORE: Tuple[Scope, ...] = (
+    Scope("first start", 2, 2, Budget(**MGR), 1000, running=False),
+    # two gateways, two ANA groups, one mgr replacement and one fault or command of each kind: fully
+    Scope("a target dies and the mgr is replaced", 2, 2, Budget(crashes=1, **MGR), 6565, seconds=9),
+    Scope("a host is lost and the mgr is replaced", 2, 2, Budget(host_losses=1, **MGR), 15191, seconds=22),
+    Scope("a gateway is cut off and the mgr is replaced", 2, 2, Budget(cuts=1, **MGR), 24920, seconds=33),
+    Scope("an agent restarts and the mgr is replaced", 2, 2, Budget(agent_restarts=1, late=1, **MGR), 100),
+    Scope("a planned stop and the mgr is replaced", 2, 2, Budget(leaves=1, **MGR), 1599),
+    Scope("a promotion is declined and the mgr is replaced", 2, 2, Budget(crashes=1, declines=1, **MGR), 13683, seconds=19),
+    Scope("a fence fails and the mgr is replaced", 2, 2, Budget(crashes=1, fence_failures=1, **MGR), 9023, seconds=12),
+    Scope("a gateway is deleted, created again, and the mgr is replaced", 2, 2, Budget(deletions=1, creations=1, **MGR), 4153,
+          seconds=6),
+    Scope("a gateway is disabled and enabled, and the mgr is replaced", 2, 2, Budget(switches=2, **MGR), 9816, seconds=13),
+    Scope("an ANA group is moved and the mgr is replaced", 2, 2, Budget(moves=1, **MGR), 650),
+    Scope("NVMe hosts come back late, and the mgr is replaced", 2, 2, Budget(crashes=1, **MGR), 13263, awaited=True, seconds=18),
+    # work that is done in part or late
+    Scope("a target dies, anybody is late", 2, 1, Budget(crashes=1, late=1), 6795, seconds=10),
+    Scope("a gateway is cut off, anybody is late", 2, 1, Budget(cuts=1, late=1), 7000, most_states=7000, seconds=9),
+    Scope("a gateway is cut off, anybody is late twice", 2, 1, Budget(cuts=1, late=2), 7000, most_states=7000, seconds=9),
+    Scope("a planned stop, anybody is late twice", 2, 1, Budget(leaves=1, late=2), 7000, most_states=7000, seconds=9),
+    Scope("old beacons arrive late", 2, 1, Budget(crashes=1, late=1, old_beacons=1, **MGR), 5000, most_states=7000, seconds=9),
+    Scope("an ANA group is moved and a target dies", 2, 2, Budget(moves=1, crashes=1), 3000, most_states=7000, seconds=6),
+    Scope("a gateway is deleted and another one dies", 2, 2, Budget(deletions=1, crashes=1), 7000, most_states=7000, seconds=6),
+    # three gateways
+    Scope("three gateways, one dies", 3, 1, Budget(crashes=1), 1850),
+    Scope("three gateways, one dies and the mgr is replaced", 3, 1, Budget(crashes=1, **MGR), 29537, seconds=40),
+    Scope("three gateways with an ANA group each, two targets die", 3, 3, Budget(crashes=2, **MGR), 14999, most_states=15_000,
+          seconds=40),
 )
+
+REGISTER: Tuple[RegisterScope, ...] = (
+    register("register: two mgrs", 22886, mgrs=2, decisions=1),
+    register("register: two mgrs and lost answers", 40000, 40_000, mgrs=2, decisions=1, lost_answers=1),
+    register("register: three mgrs", 40000, 40_000, mgrs=3, decisions=0),
+    register("register: two mgrs and a lost seat", 38776, mgrs=2, decisions=0, losses=1),
+    register("register: a mgr and a reader", 3085, mgrs=1, decisions=1, readers=1, rounds=1),
+    register("register: a mgr and a reader that restarts", 40000, 40_000, mgrs=1, decisions=1, readers=1, rounds=2,
+             restarts=1),
+    register("register: two mgrs and a reader", 40000, 40_000, mgrs=2, decisions=0, readers=1, rounds=1),
+    register("register: a lost seat and a reader", 10000, 40_000, mgrs=1, decisions=1, readers=1, rounds=1, losses=1),
+)
+
+SCOPES: Tuple[Union[Scope, RegisterScope], ...] = CORE + REGISTER

@@ -1,6 +1,7 @@
-"""Breadth-first search over worlds, and the question whether each of them heals.
+"""Breadth-first search over worlds, and the questions whether each of them heals, and whether a mgr that dies in the
+midst of its actions is replaced without harm (``interrupted.py``).
 
-A violation, wherever it is found, is raised with the shortest path from the start.
+A violation, wherever it is found, is raised with the shortest path from the start, as a scenario file.
 
 Healing: from each world, follow the schedule in which faults have stopped and everybody does his work in turn, and time
 passes when nobody has work left.  All its steps are edges of the search anyway.  Within ``UNITS`` units of time it must
@@ -12,63 +13,77 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass, replace
-from typing import Callable, Deque, Dict, Iterator, List, Optional, Tuple
+from typing import Callable, Deque, Dict, Iterator, List, Tuple
 
-from nvmeof_ha.core import register
-from nvmeof_ha.core.model import ModelError, Phase
+from nvmeof_ha.core.model import ModelError
 
 from . import moves as play
 from .canonical import Canonical
+from .healing import UNITS, checked, one_round, unhealed
+from .identity import REMEMBERED
+from .interrupted import Interrupted
+from .paths import FAULTS_STOP, scenario
 from .quick import quick_values
-from .world import Budget, Violation, World, check, describe, forget
+from .world import EMITTED, Budget, Violation, World, describe
 
-UNITS = 24
-COMMITS = 8
 UNKNOWN, WELL = -1, -2
 
 
 @dataclass
 class Found:
     """The figures of one search.  ``complete``: nothing was left unexplored.  ``healing``: states shown to heal;
-    ``slowest``: units of time that the slowest of them takes."""
+    ``slowest``: units of time that the slowest of them takes.  ``lists``, ``deaths``: different lists of actions, and ways
+    in which the mgr died in the midst of one; ``worlds``: different ones that had to heal then."""
 
     states: int = 0
     edges: int = 0
     healing: int = 0
     slowest: int = 0
     deepest: int = 0
+    lists: int = 0
+    deaths: int = 0
+    worlds: int = 0
     seconds: float = 0.0
     complete: bool = False
 
     def __str__(self) -> str:
         rate = self.edges / self.seconds if self.seconds else 0
-        return (f"{self.states} states, {self.edges} edges, {rate:.0f} edges/s, depth {self.deepest}, "
-                f"{self.healing} heal within {self.slowest} units, {'complete' if self.complete else 'cut off'}, "
-                f"{self.seconds:.0f} s")
+        told = [f"{self.states} states", f"{self.edges} edges", f"{rate:.0f} edges/s", f"depth {self.deepest}"]
+        if self.healing:
+            told.append(f"{self.healing} heal within {self.slowest} units")
+        if self.lists:
+            told.append(f"{self.lists} lists of actions interrupted in {self.deaths} ways")
+        return ", ".join([*told, "complete" if self.complete else "cut off", f"{self.seconds:.0f} s"])
 
 
 class Search:
     """One search from ``start``.  ``_after``: the state that the schedule leads to next, ``WELL`` if none is needed,
     ``UNKNOWN`` if it was cut off; ``_waits``: a unit of time passes on the way there."""
 
-    def __init__(self, start: World) -> None:
-        self._start = start
+    def __init__(self, start: World, begin: str = "", interrupt: bool = True) -> None:
+        """``begin``: the scenario's words for the start."""
+        self._start, self._begin = start, begin
         self._canonical = Canonical()
         self._parents: List[Tuple[int, str]] = [(-1, "")]
         self._index: Dict[int, int] = {self._canonical.key(start): 0}
         self._after: Dict[int, int] = {}
         self._waits: Dict[int, bool] = {}
         self._next = 0
+        self._interrupted = Interrupted(self._canonical) if interrupt else None
         self.found = Found()
 
     def run(self, most_states: int) -> Found:
         """Explore everything reachable, or until ``most_states`` were seen; then see that all of it heals."""
-        began = time.monotonic()
+        began = time.process_time()
         with quick_values():
             self._explore(most_states)
         self.found.complete = len(self._index) < most_states
         self._see_that_all_heal()
-        self.found.seconds = time.monotonic() - began
+        if self._interrupted is not None:
+            self.found.lists, self.found.deaths = self._interrupted.lists, self._interrupted.deaths
+            self.found.worlds = self._interrupted.worlds
+        self.found.seconds = time.process_time() - began
+        REMEMBERED.forget()
         return self.found
 
     def _explore(self, most_states: int) -> None:
@@ -102,19 +117,33 @@ class Search:
 
     def _follow(self, index: int, words: str, world: World, follow: Callable[[], World]) -> Tuple[World, int]:
         self.found.edges += 1
+        EMITTED.clear()
         try:
-            after = _checked(follow())
+            after = checked(follow())
         except (Violation, ModelError, AssertionError) as error:
-            raise Violation("\n".join([str(error), *self.path(index), f"    {words}", f"    then: {error}",
-                                       "    before that:", describe(world)])) from error
+            raise self._violated([*self.path(index), words], str(error), world) from error
+        if self._interrupted is not None:
+            self._interrupt(index, words, world)
         return after, self._canonical.key(after)
+
+    def _interrupt(self, index: int, words: str, before: World) -> None:
+        assert self._interrupted is not None
+        for world, actions in tuple(EMITTED):
+            try:
+                self._interrupted.take(world, actions)
+            except Violation as error:
+                wrong, died = str(error).rsplit("\n", 1)
+                raise self._violated([*self.path(index), words, died, FAULTS_STOP], wrong, before) from error
+
+    def _violated(self, path: List[str], wrong: str, before: World) -> Violation:
+        return Violation(scenario(self._begin, path, wrong, describe(before)))
 
     def path(self, index: int) -> List[str]:
         words: List[str] = []
         while index > 0:
             index, said = self._parents[index]
             words.append(said)
-        return [f"{n:3} {said}" for n, said in enumerate(reversed(words), 1)]
+        return words[::-1]
 
     # -- healing ----------------------------------------------------------------------------------------------------
 
@@ -130,13 +159,13 @@ class Search:
                 reached = units[self._after[at]]
                 units[at] = reached + self._waits[at] if reached >= 0 else UNKNOWN
                 if units[at] > UNITS:
-                    raise Violation("\n".join([f"not healed after {UNITS} units of time without faults",
-                                               *self.path(at), *self._in_vain(at)]))
+                    wrong = f"not healed after {UNITS} units of time without faults: {unhealed(self._world(at))}"
+                    raise self._violated([*self.path(at), FAULTS_STOP], wrong, self._world(at))
         self.found.healing = sum(u >= 0 for u in units.values()) - 1
         self.found.slowest = max(units.values())
 
-    def _in_vain(self, index: int) -> List[str]:
-        """The world that does not heal, after its path was walked again, and what it is after some more time."""
+    def _world(self, index: int) -> World:
+        """A world that was seen, made again by the way it was found."""
         way: List[int] = []
         while index > 0:
             way.append(index)
@@ -145,15 +174,7 @@ class Search:
         for index in reversed(way):
             key = next(k for k, i in self._index.items() if i == index)
             world = next(w for _, w, k in self._followers(0, world) if k == key)
-        before = describe(world)
-        for _ in range(UNITS):
-            world = one_round(world)
-        return [f"    {unhealed(world)}; before:", before, "    after:", describe(world)]
-
-
-def _checked(world: World) -> World:
-    check(world)
-    return forget(world)
+        return world
 
 
 def steady(world: World) -> World:
@@ -164,47 +185,3 @@ def steady(world: World) -> World:
             return replace(world, budget=budget)
         world = one_round(world)
     raise Violation(f"the start does not become steady: {unhealed(world)}")
-
-
-def one_round(world: World) -> World:
-    """Everybody does his work, then a unit of time passes."""
-    for _ in range(COMMITS):
-        before = world.state.map
-        while world.state.in_flight is not None:
-            world = _checked(play.store(world))
-        for host in world.hosts:
-            world = _checked(play.turn(world, host.name)) if host.up else world
-        for instance in sorted(world.fences):
-            world = _checked(play.fence(world, instance))
-        if world.state.map == before:
-            return _checked(play.wait(world))
-    raise Violation(f"the mgr decides without end: {world.state.map}")
-
-
-def unhealed(world: World) -> Optional[str]:
-    """Why the world is not well yet, or None."""
-    stored = world.state.committed
-    if stored is None or stored.content() != world.state.map.content():
-        return "something is decided and not stored"
-    able = set()
-    for host in world.hosts:
-        known = stored.gateway(host.name)
-        if not host.up or host.muted or host.leaving or known is None or known.deleting:
-            continue
-        if not host.running or known.instance != host.instance or host.instance is None:
-            return f"{host.name} does not come up"
-        if register.judge([s.map for s in world.seats]).suspected(host.instance):
-            return f"{host.name} stays suspected"
-        able.add(host.name)
-    for group in stored.ana_groups:
-        if not able:
-            continue
-        if group.phase is not Phase.ACTIVE or group.holder is None:
-            return f"ANA group {group.id} is {group.phase.value}"
-        if group.holder.gateway not in able:
-            return f"ANA group {group.id} stays at {group.holder}"
-        if group.owner in able and group.holder.gateway != group.owner:
-            return f"ANA group {group.id} is at {group.holder}, not at its owner {group.owner}"
-        if not any(h.instance == group.holder and group.id in h.optimized for h in world.hosts):
-            return f"ANA group {group.id} is not optimized at {group.holder}"
-    return None

@@ -23,12 +23,14 @@ from typing import FrozenSet, List, NamedTuple, Optional, Tuple
 
 from nvmeof_ha.core import gateway, invariants
 from nvmeof_ha.core.actions import Action, Commit, Fence, ForgetGateway, StoreGateway
-from nvmeof_ha.core.events import Beacon, Event, GatewayStored, TargetState
+from nvmeof_ha.core.events import Beacon, BeaconReceived, Event, GatewayStored, Tick
 from nvmeof_ha.core.machine import begin, step
-from nvmeof_ha.core.model import NO_VERSION, AnaGroup, Gateway, Instance, Map, Subsystem, Version
+from nvmeof_ha.core.model import NO_VERSION, AnaGroup, Gateway, Instance, Map, Version
 from nvmeof_ha.core.register import NOTHING_SEEN, SEATS, View
 from nvmeof_ha.core.soft import State
 from nvmeof_ha.core.timing import Timing
+
+from .identity import REMEMBERED
 
 UNIT_S = 1.5
 TIMING = Timing(beacon_s=0.5, suspect_s=1.5, lease_s=2.0, restrict_s=0.2, isolated_s=1.5, frozen_s=1.5, drain_s=1.5,
@@ -53,8 +55,8 @@ class Host:
     ``instance``: proposed, or running (``running``).  ``optimized``: ANA groups, as the target has them.  ``slot``: the
     beacon last made; it is sent until the agent makes the next one.  ``attach``: the agent is new at a running target.
     ``begun``: how many instances it began; makes their tokens.  ``delayed``: an earlier beacon that may still arrive, as
-    long as no later one did.  ``muted``: no beacon arrives.  ``narrow``: besides, only the
-    seat that is furthest behind answers it.
+    long as no later one did.  ``overtaken``: one that a later one has arrived before.  ``muted``: no beacon arrives.  ``narrow``: besides, only the
+    seat that is furthest behind answers it.  ``awaited``: NVMe hosts connect to the target once it runs.
     """
 
     name: str
@@ -76,6 +78,9 @@ class Host:
     delayed: Optional[Beacon] = None
     muted: bool = False
     narrow: bool = False
+    overtaken: Optional[Beacon] = None
+    awaited: bool = False
+    connections: int = 0
 
     @property
     def address(self) -> str:
@@ -101,6 +106,10 @@ class Budget:
     fence_failures: int = 0
     leaves: int = 0
     deletions: int = 0
+    creations: int = 0
+    switches: int = 0
+    moves: int = 0
+    old_beacons: int = 0
     silences: int = 0
     cuts: int = 0
     late: int = 0
@@ -130,11 +139,7 @@ class World:
         return replace(self, hosts=tuple(host if h.name == host.name else h for h in self.hosts))
 
 
-def subsystems(ana_groups: int) -> Tuple[Subsystem, ...]:
-    return (Subsystem("nqn.a", ("a:1",), tuple((n, 1) for n in range(1, ana_groups + 1))),)
-
-
-def start(gateways: int, ana_groups: int, budget: Budget) -> World:
+def start(gateways: int, ana_groups: int, budget: Budget, awaited: bool = False) -> World:
     """Gateways were created and never ran; ANA groups beyond the gateways' own are not possible, fewer are: then only
     the first gateways own one that has namespaces."""
     names = [f"gw{n}" for n in range(1, gateways + 1)]
@@ -143,19 +148,49 @@ def start(gateways: int, ana_groups: int, budget: Budget) -> World:
     seats = tuple(Seat(found.version, found) for _ in range(SEATS))
     state, _ = begin(found, (), 2, TIMING, 0.0, failback_doubling=False)
     seats = tuple(Seat(Version(2, 0), found) for _ in seats)
-    return World(state, seats, tuple(Host(name) for name in names), budget)
+    return World(state, seats, tuple(Host(name, awaited=awaited) for name in names), budget)
 
 
 def feed(world: World, event: Event) -> World:
     """One event for the mgr; the mon KV store answers at once, fences are noted, commits show in the state."""
-    before = world.state.map
-    state, actions = step(world.state, event, world.now)
+    if isinstance(event, BeaconReceived):
+        state, actions = REMEMBERED.call(_stepped, (world.state, event), (world.now,))
+    elif isinstance(event, Tick):
+        state, actions = _stepped(world.state, event, world.now)   # a state that time has changed is a new object
+    else:
+        state, actions = REMEMBERED.call(_stepped, (world.state,), (event, world.now))
+    world = replace(world, state=state)
+    if actions:
+        EMITTED.append((world, actions))
+    return _carry_out(world, actions)
+
+
+EMITTED: List[Tuple[World, Tuple[Action, ...]]] = []
+"""The lists of actions since somebody emptied this, each with the world before the first action was carried out."""
+
+
+def _stepped(state: State, event: Event, now: float) -> Tuple[State, Tuple[Action, ...]]:
+    after, actions = step(state, event, now)
     try:
-        invariants.check_map(state.map)
-        invariants.check_step(before, state.map)
+        invariants.check_map(after.map)
+        invariants.check_step(state.map, after.map)
     except invariants.InvariantViolated as error:
         raise Violation(str(error)) from None
-    return _carry_out(replace(world, state=state), actions)
+    return _as_before(state, after), actions
+
+
+def _as_before(before: State, after: State) -> State:
+    """The same state, made of the objects it was made of before wherever they are equal, and without the beacons'
+    numbers: ``moves.py`` says which are old."""
+    if any(after.soft.sequence.values()):
+        after = after.with_soft(sequence=dict.fromkeys(after.soft.sequence, 0))
+    if after.map is not before.map and after.map == before.map:
+        after = replace(after, map=before.map)
+    if after.soft is not before.soft and after.soft == before.soft:
+        after = replace(after, soft=before.soft)
+    same = after.soft is before.soft and after.map is before.map and (
+        after.committed is before.committed and after.in_flight is before.in_flight and after.stopped == before.stopped)
+    return before if same else after
 
 
 def _carry_out(world: World, actions: Tuple[Action, ...]) -> World:
@@ -170,10 +205,14 @@ def _carry_out(world: World, actions: Tuple[Action, ...]) -> World:
         elif isinstance(action, Commit):
             assert action.map == world.state.in_flight
     for record in stored:
-        others = [r for r in world.records if r.id != record.id]
-        world = replace(world, records=tuple(sorted(others + [record], key=lambda g: g.id)))
-        world = feed(world, GatewayStored(record.id, record.instance, record.addresses))
+        world = feed(kept(world, record), GatewayStored(record.id, record.instance, record.addresses))
     return world
+
+
+def kept(world: World, record: Gateway) -> World:
+    """The mon KV store holds this record."""
+    others = [r for r in world.records if r.id != record.id]
+    return replace(world, records=tuple(sorted(others + [record], key=lambda g: g.id)))
 
 
 def forget(world: World) -> World:
@@ -190,17 +229,6 @@ def forget(world: World) -> World:
     dirty = frozenset(d for d in world.dirty if matters(*d))
     named = {w for _, w in dirty} | {h.instance for h in world.hosts}
     return replace(world, dirty=dirty, fenced=tuple(f for f in world.fenced if f[0] in named))
-
-
-def beacon_of(world: World, host: Host) -> Beacon:
-    """What the agent says now; without a running target it says what it proposes and whom it reaped."""
-    if not host.running:
-        return Beacon(host.name, host.instance, 0, reaped=host.reaped, leaving=host.leaving)
-    assert host.instance is not None
-    confirmations = gateway.confirmations(host.view, host.instance, host.target())
-    return Beacon(host.name, host.instance, 0, host.applied, TargetState.SERVING, host.leaving,
-                  addresses=frozenset({host.address}), confirmations=confirmations, reaped=host.reaped, digest="d",
-                  subsystems=subsystems(len(world.state.map.ana_groups)))
 
 
 def check(world: World) -> None:
@@ -224,17 +252,17 @@ def _check_stored(world: World, committed: Map) -> None:
         raise Violation(f"the mgr believes that {committed.version} is stored; seats: {[str(s.claim) for s in world.seats]}")
 
 
-def check_promotion(world: World, host: Host, ana_group_id: int) -> None:
+def check_promotion(world: World, instance: Instance, passed: int, ana_group_id: int) -> None:
     """Nobody else's writes can land once this instance is optimized: each is drained or fenced behind the barrier."""
     fenced = dict(world.fenced)
     for number, writer in world.dirty:
-        if number == ana_group_id and writer != host.instance:
+        if number == ana_group_id and writer != instance:
             epoch = fenced.get(writer)
             if epoch is None:
-                raise Violation(f"{host.instance} becomes optimized for ANA group {ana_group_id} while {writer} is "
+                raise Violation(f"{instance} becomes optimized for ANA group {ana_group_id} while {writer} is "
                                 "neither drained nor fenced")
-            if epoch > host.passed:
-                raise Violation(f"{host.instance} becomes optimized for ANA group {ana_group_id} without having seen "
+            if epoch > passed:
+                raise Violation(f"{instance} becomes optimized for ANA group {ana_group_id} without having seen "
                                 f"OSD map {epoch}, which fences {writer}")
 
 

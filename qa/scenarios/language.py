@@ -28,6 +28,9 @@ Commands (``gwN`` is a gateway; times are simulated seconds):
     show                       gateways and ANA groups as the stored map has them, and who was refused
     stalls                     how long writes of each ANA group were not acknowledged, at worst, since the last time
 
+A file that begins with ``explored`` is played on the explored worlds instead, where each line is one thing that happens and
+all others wait: paths that ``qa/explore`` found (its ``story.py`` says how).
+
 Timers are the defaults, but for ``failback_delay_s``, which is 2 s.  Writes in scenarios are quick where Ceph is well.
 """
 
@@ -39,6 +42,7 @@ from itertools import count
 from random import Random
 from typing import Callable, Dict, List, Optional, Sequence, Tuple, TypeVar
 
+from explore.story import Story
 from nvmeof_ha.core.events import CreateGateway, DeleteGateway, MoveAnaGroup, SetEnabled, SetTiming
 from nvmeof_ha.core.model import Map, Version
 from sim.group import Group
@@ -124,6 +128,7 @@ class Scenario:
 
     def __init__(self) -> None:
         self._group: Optional[Narrated] = None
+        self._explored: Optional[Story] = None
         self._commands: Dict[str, Callable[..., Optional[List[str]]]] = {
             "gateways": self._gateways, "hosts": self._hosts, "create": self._create, "delete": self._delete,
             "enable": self._enable, "disable": self._enable, "failover": self._failover,
@@ -137,6 +142,11 @@ class Scenario:
     def step(self, commands: List[str]) -> List[str]:
         """Run the commands of one step; returns what is seen."""
         output: List[str] = []
+        if commands[0].startswith("explored "):
+            self._explored = Story(commands[0])
+            return self._explored.play(commands[1:])
+        if self._explored is not None:
+            return self._explored.play(commands)
         if self._group is not None:
             self._group.begin()
         for line in commands:
