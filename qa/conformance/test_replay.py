@@ -9,11 +9,12 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable, List, Tuple
+from typing import Any, Callable, List, Tuple, get_type_hints
 
 import pytest
 
 from conformance import check
+from conformance.gateway_trace import CHANGES
 from gw_agent import trace as gateway_trace
 from nvmeof_ha import trace
 from nvmeof_ha.core import standby
@@ -244,6 +245,12 @@ def traced(tmp_path: Path, *traces: List[str]) -> Any:
 def test_the_calls_of_a_warden_and_an_agent_are_replayed(tmp_path):
     result = traced(tmp_path, AGENT, WARDEN)
     assert result.violations == [] and result.processes == 2 and result.calls > 80
+
+
+def test_every_change_of_a_lease_is_traced_and_can_be_replayed():
+    changes = {name for name, method in vars(lease.Ward).items() if not name.startswith("_") and callable(method)
+               and get_type_hints(method)["return"] is lease.Ward}
+    assert changes <= set(vars(gateway_trace.TracedWard)) and {f"Ward.{name}" for name in changes} == set(CHANGES)
 
 
 def test_a_call_that_repeats_an_earlier_one_costs_only_its_number():
