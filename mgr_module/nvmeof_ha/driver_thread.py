@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
-import time
 from queue import Empty, SimpleQueue
 from typing import Any, Callable, Dict, Optional
 
@@ -18,9 +17,6 @@ from .options import Options
 from .rados_ops import RadosIo
 from .status import Status
 from .takeover import Identity
-
-OPERATIONS_END_S = 1.5
-"""Longer than a notification takes that a watcher does not answer."""
 
 
 class DriverThread:
@@ -82,20 +78,9 @@ class DriverThread:
             try:
                 longest_s = body.send(item)
             except StopIteration:
-                self._let_operations_end()
+                self._io.let_operations_end(self._queue)
                 return
             try:
                 item = self._io.in_turn(self._queue.get(timeout=longest_s))
             except Empty:
                 item = None
-
-    def _let_operations_end(self) -> None:
-        """A client that is torn down under its operations takes the whole mgr with it (seen on 16.2.15)."""
-        deadline = time.monotonic() + OPERATIONS_END_S
-        while self._io.outstanding and time.monotonic() < deadline:
-            try:
-                item = self._io.in_turn(self._queue.get(timeout=max(0.0, deadline - time.monotonic())))
-            except Empty:
-                return
-            if callable(item):
-                item()

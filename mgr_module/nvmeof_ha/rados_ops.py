@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import errno
 import threading
+import time
 from dataclasses import dataclass
 from functools import partial
+from queue import Empty
 from typing import Any, Callable, Dict, Tuple
 
 import rados
@@ -21,6 +23,8 @@ from .objects import (AckSource, Create, Ended, LongEnded, NoSuchPool, ObjectWri
 from .seat_watch import SeatWatch
 
 MOST_KEYS = 1000
+OPERATIONS_END_S = 1.5
+"""Longer than a notification takes that a watcher does not answer."""
 
 _CREATE = {Create.EXCLUSIVE: rados.LIBRADOS_CREATE_EXCLUSIVE, Create.IDEMPOTENT: rados.LIBRADOS_CREATE_IDEMPOTENT}
 _COMPARE = {Relation.LOWER: rados.LIBRADOS_CMPXATTR_OP_LT, Relation.EQUAL: rados.LIBRADOS_CMPXATTR_OP_EQ}
@@ -41,6 +45,7 @@ class RadosIo:
         implemented in C.  ``name``: of the threads."""
         self._cluster, self._put, self._name = cluster, put, name
         self._under_way: Dict[int, _UnderWay] = {}
+        self._in_threads = 0
 
     def in_turn(self, item: Any) -> Any:
         """An item of the queue as the driver takes it: a completion becomes the call that tells who waits for it."""
@@ -91,6 +96,24 @@ class RadosIo:
     def watch(self, seat: int, name: str, place: Place, ack: AckSource) -> SeatWatch:
         return SeatWatch(seat, name, place, self._put, ack)
 
+    @property
+    def outstanding(self) -> int:
+        """Operations that have not ended."""
+        return len(self._under_way) + self._in_threads
+
+    def let_operations_end(self, queue: Any) -> bool:
+        """Take what comes through the driver's ``queue`` until no operation is left, or for ``OPERATIONS_END_S``; returns
+        which.  A client that is torn down under its operations takes the whole mgr with it (seen on 16.2.15)."""
+        deadline = time.monotonic() + OPERATIONS_END_S
+        while self.outstanding and time.monotonic() < deadline:
+            try:
+                item = self.in_turn(queue.get(timeout=max(0.0, deadline - time.monotonic())))
+            except Empty:
+                break
+            if callable(item):
+                item()
+        return not self.outstanding
+
     def _send(self, send: Callable[[], Any], kept: Tuple[Any, ...], ended: Ended) -> None:
         try:
             completion = send()
@@ -113,5 +136,10 @@ class RadosIo:
                 result = RadosFailed(str(error))
             except Exception as error:  # the outermost frame of this thread: the driver raises it
                 result = error
-            self._put(lambda: ended(result))
+            self._put(lambda: back(result))
+
+        def back(result: Any) -> None:
+            self._in_threads -= 1
+            ended(result)
+        self._in_threads += 1
         threading.Thread(target=run, name=f"{self._name}.call", daemon=True).start()

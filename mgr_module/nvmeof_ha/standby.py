@@ -42,6 +42,10 @@ GIVE_BACK_S = 5.0
 MOST_OUTSTANDING = 6
 
 
+_LEFT_BEHIND: List[Any] = []
+"""A lookout for which something still waits inside librados: its client and pools, freed, would go under that."""
+
+
 class StandbyModule(MgrStandbyModule):
     """Found by ceph-mgr in ``nvmeof_ha/__init__.py``."""
 
@@ -130,6 +134,7 @@ class Lookout:
         self._connect_at: Optional[float] = 0.0
         self._noted = threading.Event()
         self._noted.set()
+        self._given_back = False
 
     def set_interval(self, interval_s: float) -> None:
         self._step(standby.IntervalSet(interval_s))
@@ -154,7 +159,8 @@ class Lookout:
                 self._heard(*item)
 
     def give_back(self) -> None:
-        """Returns at once."""
+        """Returns at once.  Nothing is decided from now on."""
+        self._given_back = True
         threading.Thread(target=self._give_back, name="nvmeof_ha.give_back", daemon=True).start()
 
     def _give_back(self) -> None:
@@ -163,13 +169,17 @@ class Lookout:
             watch.stop()
         deadline = time.monotonic() + GIVE_BACK_S
         ended = [watch.join(max(0.0, deadline - time.monotonic())) for watch in watches]
-        if self._noted.wait(GIVE_BACK_S) and all(ended):
+        done = self._io is None or self._io.let_operations_end(self._queue)
+        if self._noted.wait(GIVE_BACK_S) and all(ended) and done:
             self._connection.close()
-        # Else a thread still waits inside librados, and would be torn down with its client.
+        else:
+            _LEFT_BEHIND.append(self)
 
     # -- the core -----------------------------------------------------------------------------------------------------
 
     def _step(self, event: standby.Event) -> None:
+        if self._given_back:
+            return
         before, now = self._state, time.monotonic()
         self._state, actions = standby.step(before, event, now)
         self.trace.stepped(before, event, now, self._state, actions)
