@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import threading
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import rados
 
@@ -39,40 +39,54 @@ def client_options(of_mgr: Callable[[str], Any]) -> Dict[str, str]:
 
 
 class Connection:
-    """One RADOS client.  ``open`` it once; ``close`` it in any case."""
+    """One RADOS client.  ``open`` it, again if that failed; ``close`` it in any case."""
 
     def __init__(self, name: str, options: Dict[str, str]) -> None:
         """``name``: of the cephx user."""
         self._name, self._options = name, options
+        self._in_use = threading.Lock()
+        self._closed = False
         self.client: Optional[rados.Rados] = None
 
     def open(self, ended: LongEnded) -> None:
         """This connection once it stands, or ``RadosFailed``; ``ended`` is called on another thread."""
         def run() -> None:
-            try:
-                client = rados.Rados(name=self._name, conf=self._options)
-                self.client = client
-                client.connect()
-            except rados.Error as error:
-                ended(RadosFailed(f"no connection to the cluster as {self._name}: {error}"))
-            else:
-                ended(self)
+            with self._in_use:
+                result = self._open()
+            ended(result)
         threading.Thread(target=run, name="nvmeof_ha.connect", daemon=True).start()
+
+    def _open(self) -> Any:
+        if self._closed:
+            return RadosFailed("the connection was given back")
+        try:
+            client = rados.Rados(name=self._name, conf=self._options)
+            client.connect()
+        except rados.Error as error:
+            return RadosFailed(f"no connection to the cluster as {self._name}: {error}")
+        self.client = client
+        return self
 
     def send_command(self, result: Any, _service: str, _id: str, command: str, _tag: str) -> None:
         """A command to the mons, as ``MonCommands`` has it sent: it waits for the answer, in that one's thread."""
+        with self._in_use:
+            code, output, text = self._ask(command)
+        result.complete(code, output.decode(errors="replace"), text)
+
+    def _ask(self, command: str) -> Tuple[int, bytes, str]:
+        if self.client is None or self._closed:
+            return -errno.ESHUTDOWN, b"", "the connection was given back"
         try:
-            assert self.client is not None
-            code, output, text = self.client.mon_command(command, b"")
+            return self.client.mon_command(command, b"")
         except rados.Error as error:
-            result.complete(-abs(error.errno or errno.EIO), "", str(error))
-        else:
-            result.complete(code, output.decode(errors="replace"), text)
+            return -abs(error.errno or errno.EIO), b"", str(error)
 
     def close(self) -> None:
-        """Waits for what is under way."""
-        if self.client is not None:
-            self.client.shutdown()
+        """Waits for the call that is under way: a client that is torn down under one takes the whole mgr with it."""
+        with self._in_use:
+            self._closed = True
+            if self.client is not None:
+                self.client.shutdown()
 
 
 class StandbyIo(RadosIo):
