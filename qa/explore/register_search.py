@@ -9,9 +9,10 @@ import time
 from collections import deque
 from typing import Deque, List, Tuple
 
+from quick_values import quick_values
+
 from . import register_moves as play
 from .paths import scenario
-from .quick import quick_values
 from .register_world import World, describe
 from .search import Found
 from .world import Violation
@@ -23,7 +24,7 @@ def explore(start: World, begin: str, most_states: int) -> Found:
     parents: List[Tuple[int, play.Move]] = [(-1, ())]
     seen = {play.key(start)}
     queue: Deque[Tuple[int, int, World]] = deque([(0, 0, start)])
-    with quick_values():
+    with quick_values("nvmeof_ha.core.", "explore."):
         while queue:
             index, depth, world = queue.popleft()
             found.states += 1

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Callable, Deque, Dict, Iterator, List, Tuple
 
 from nvmeof_ha.core.model import ModelError
+from quick_values import quick_values
 
 from . import moves as play
 from .canonical import Canonical
@@ -23,7 +24,6 @@ from .healing import UNITS, checked, one_round, unhealed
 from .identity import REMEMBERED
 from .interrupted import Interrupted
 from .paths import FAULTS_STOP, scenario
-from .quick import quick_values
 from .world import EMITTED, Budget, Violation, World, describe
 
 UNKNOWN, WELL = -1, -2
@@ -75,7 +75,7 @@ class Search:
     def run(self, most_states: int) -> Found:
         """Explore everything reachable, or until ``most_states`` were seen; then see that all of it heals."""
         began = time.process_time()
-        with quick_values():
+        with quick_values("nvmeof_ha.core.", "explore."):
             self._explore(most_states)
         self.found.complete = len(self._index) < most_states
         self._see_that_all_heal()

@@ -12,8 +12,8 @@ from typing import Dict, NamedTuple, Tuple
 
 QA = Path(__file__).parents[1]
 SOURCES: Dict[str, Path] = {"nvmeof_ha": QA.parent / "mgr_module" / "nvmeof_ha", "sim": QA / "sim"}
-"""Top-level packages that are copied; the rest is used as it is.  The simulation stands for the shells, whose guards are
-taken away there."""
+"""Top-level packages that are copied; the rest is used as it is.  The simulation stands for what carries out the agent's
+plan, whose guards are taken away there."""
 
 
 class Patch(NamedTuple):

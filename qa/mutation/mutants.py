@@ -9,8 +9,8 @@ from .copies import Mutant, Patch
 MACHINE, EMISSION, INTENT = "nvmeof_ha/core/machine.py", "nvmeof_ha/core/emission.py", "nvmeof_ha/core/intent.py"
 REGISTER, GATEWAY, LEASE = "nvmeof_ha/core/register.py", "nvmeof_ha/core/gateway.py", "nvmeof_ha/core/lease.py"
 PLACEMENT, DETECTOR = "nvmeof_ha/core/placement.py", "nvmeof_ha/core/detector.py"
-STANDBY = "nvmeof_ha/core/standby.py"
-SIM_HOST, SIM_MGR, SIM_CEPH = "sim/host.py", "sim/mgr.py", "sim/ceph.py"
+STANDBY, SIM_AGENT = "nvmeof_ha/core/standby.py", "sim/agent.py"
+FENCER, SEATS, TAKEOVER = "nvmeof_ha/fencer.py", "nvmeof_ha/seats.py", "nvmeof_ha/takeover.py"
 
 
 def one(name: str, file: str, old: str, new: str) -> Mutant:
@@ -62,11 +62,12 @@ FENCES: Tuple[Mutant, ...] = (
         Patch(GATEWAY, "    barrier = max((g.osd_epoch for g in missing), default=0)\n", "    barrier = 0\n"),
         Patch(GATEWAY, "frozenset(g.id for g in missing if g.osd_epoch <= target.passed_osd_epoch)",
               "frozenset(g.id for g in missing)"))),
-    one("the fence's osd_epoch is read before the mons acknowledged it", SIM_CEPH,
-        "            done(self.osd_epoch)\n", "            done(self.osd_epoch - 1)\n"),
-    one("a failed fence counts as one", SIM_MGR,
-        "FenceFailed(action.instance, \"refused\") if osd_epoch is None else Fenced(action.instance, osd_epoch)",
-        "Fenced(action.instance, osd_epoch or self.mons.osd_epoch)"),
+    one("the fence's osd_epoch is read before the mons acknowledged it", FENCER,
+        "Fenced(attempt.instance, osd_map[\"epoch\"])", "Fenced(attempt.instance, osd_map[\"epoch\"] - 1)"),
+    Mutant("a failed fence counts as one", (
+        Patch(FENCER, "        if answer.code:\n            self._fail(attempt, f\"`ceph",
+              "        if False:\n            self._fail(attempt, f\"`ceph"),
+        Patch(FENCER, "        if missing:\n", "        if False:\n"))),
     one("fenced before the map that says so is stored", EMISSION,
         "_fences(state, committed, now, actions)", "_fences(state, state.map, now, actions)"),
     one("a writer that is being fenced is acquitted", MACHINE,
@@ -109,14 +110,11 @@ LEASES: Tuple[Mutant, ...] = (
 )
 
 REGISTERS: Tuple[Mutant, ...] = (
-    one("a new mgr reads a seat before it has claimed it", SIM_MGR,
-        "        self.network.send(\"mgr\", \"cluster\", lambda: seat.submit(write), lossless=True)\n\n    def _answer",
-        "        def look() -> None:\n"
-        "            found = seat.map\n"
-        "            self._answer(lambda: self._read.setdefault(index, found))\n"
-        "        self.network.send(\"mgr\", \"cluster\", lambda: seat.submit(look), lossless=True)\n"
-        "        self.world.later(0.3, lambda: self.network.send(\n"
-        "            \"mgr\", \"cluster\", lambda: seat.submit(write), lossless=True))\n\n    def _answer"),
+    one("a new mgr reads a seat before it has claimed it", TAKEOVER,
+        "        claimed = yield from self._claim(seats, writable, ballot)\n"
+        "        maps, problems = yield from self._read(seats, claimed)\n",
+        "        maps, problems = yield from self._read(seats, writable)\n"
+        "        claimed = yield from self._claim(seats, writable, ballot)\n"),
     one("a new mgr goes on from the first map it finds, not the newest", REGISTER,
         "    return max(found, key=lambda m: m.version, default=None)\n", "    return found[0] if found else None\n"),
     one("a new mgr goes on from a seat that did not take its claim", REGISTER,
@@ -128,8 +126,9 @@ REGISTERS: Tuple[Mutant, ...] = (
         "    if state.committed is not None:\n        state = _settle(state, now)\n", "    state = _settle(state, now)\n"),
     one("a commit is done when one seat took it", REGISTER,
         "Progress.DONE if len(self.seats) >= QUORUM else", "Progress.DONE if len(self.seats) >= 1 else"),
-    one("a seat takes a write that is older than what it holds", SIM_CEPH,
-        "        if self.claim is not None and not self.claim < claim:\n", "        if False:\n"),
+    one("a seat takes a write that is older than what it holds", SEATS,
+        "    return ObjectWrite(guard=Guard(CLAIM_KEY, Relation.LOWER, values[CLAIM_KEY]), omap=values)\n",
+        "    return ObjectWrite(omap=values)\n"),
     one("a higher ballot on a seat deposes nobody", REGISTER,
         "        if any(claim.ballot > self.version.ballot for claim in self.stored.values()):\n", "        if False:\n"),
     one("a deposed mgr goes on", MACHINE, "    if state.stopped:\n        return state, ()\n", ""),
@@ -156,11 +155,10 @@ REGISTERS: Tuple[Mutant, ...] = (
 )
 
 CONFIRMATIONS: Tuple[Mutant, ...] = (
-    one("permission and lease are not looked at again after the barrier", SIM_HOST,
-        "        self.known = replace(self.known, passed_osd_epoch=target.osd_epoch)\n",
-        "        self.known = replace(self.known, passed_osd_epoch=target.osd_epoch)\n"
-        "        for group in waiting:\n"
-        "            self._ask_target(lambda group=group: self.group.set_state(self, target, group, gateway.OPTIMIZED))\n"),
+    one("permission and lease are not looked at again after the barrier", SIM_AGENT,
+        "            self._known = replace(self._known, passed_osd_epoch=target.osd_epoch)\n",
+        "            self._known = replace(self._known, passed_osd_epoch=target.osd_epoch)\n"
+        "            if waiting:\n                self._set(target, waiting, OPTIMIZED, self.process.clock.now())\n"),
     one("a drain that is overdue counts as drained", MACHINE,
         "    return change(state, group, phase=Phase.ACTIVE)\n", "    return _unserved(state, group)\n"),
     one("a gateway confirms to be drained with I/O in flight", GATEWAY,

@@ -16,8 +16,9 @@ Commands (``gwN`` is a gateway; times are simulated seconds):
     hang gwN | unhang gwN      its agent sends beacons and carries nothing out
     refuse fences | accept fences       how the mons answer blocklist commands
     stall seat N ... | heal seats       the placement groups of seats take no reads or writes
+    slow seats SECONDS         every operation on them takes that long; 0: as long as usual
     stall data N | heal data            the same for the data of ANA group N
-    lose seats                 the objects that hold the map are gone
+    lose seats                 the objects that hold the map are empty, and the operator has the group begun anew
     kill mgr | stop mgr | continue mgr | new mgr     the active mgr; ``new mgr`` makes the next one
     remove listener gwN | add listener gwN       of all subsystems, as that gateway reports it
     namespaces N               in each ANA group, as all gateways report
@@ -44,9 +45,12 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple, TypeVar
 
 from explore.story import Story
 from nvmeof_ha.core.events import CreateGateway, DeleteGateway, MoveAnaGroup, SetEnabled, SetTiming
-from nvmeof_ha.core.model import Map, Version
+from nvmeof_ha.core.model import Map
+from sim.ceph import OP_S
 from sim.group import Group
 from sim.host import Host
+from sim.mgr import Mgr
+from sim.network import links_of
 from testbed.map_changes import changes
 
 T = TypeVar("T")
@@ -104,15 +108,11 @@ class Narrated(Group):
             text = re.sub(what, shown, text)
         self.lines.append(f"{at:5.1f}  {text}")
 
-    def wake(self, version: Version) -> None:
-        super().wake(version)
-        committed = self.mgr.state.committed if self.mgr.state else None
-        if committed is not None:
-            for text in changes(self._last, committed):
+    def stored(self, mgr: Mgr) -> None:
+        if mgr is self.mgr and mgr.committed is not None:
+            for text in changes(self._last, mgr.committed) + gone(self._last, mgr.committed):
                 self.told(text)
-            for text in gone(self._last, committed):
-                self.told(text)
-            self._last = committed
+            self._last = mgr.committed
 
 
 def gone(old: Optional[Map], new: Map) -> List[str]:
@@ -136,7 +136,7 @@ class Scenario:
             "continue": self._continue, "cut": self._cut, "mend": self._mend, "stall": self._stall, "heal": self._heal,
             "new": self._new, "remove": self._listener, "add": self._listener, "namespaces": self._namespaces,
             "hang": self._hang, "unhang": self._hang, "bar": self._bar, "admit": self._bar, "lose": self._lose,
-            "refuse": self._refuse, "accept": self._refuse,
+            "refuse": self._refuse, "accept": self._refuse, "slow": self._slow,
             "set": self._set, "elect": self._elect, "run": self._run, "show": self._show, "stalls": self._stalls}
 
     def step(self, commands: List[str]) -> List[str]:
@@ -185,27 +185,27 @@ class Scenario:
         self.group.world.run_until(2.0)
 
     def _create(self, _: str, name: str) -> None:
-        self.group.mgr.feed(CreateGateway(0, name))
+        self.group.mgr.give(CreateGateway(0, name))
 
     def _delete(self, _: str, name: str) -> None:
-        self.group.mgr.feed(DeleteGateway(0, name))
+        self.group.mgr.give(DeleteGateway(0, name))
 
     def _enable(self, verb: str, name: str) -> None:
-        self.group.mgr.feed(SetEnabled(0, name, verb == "enable"))
+        self.group.mgr.give(SetEnabled(0, name, verb == "enable"))
 
     def _failover(self, _: str, ana_group_id: str, to: str = "") -> None:
-        self.group.mgr.feed(MoveAnaGroup(0, int(ana_group_id), to))
+        self.group.mgr.give(MoveAnaGroup(0, int(ana_group_id), to))
 
     def _start(self, _: str, name: str, second: str = "") -> None:
         if second:
             group = self.group
-            group.hosts.append(Host(group.world, group.network, group.seats, second, group))
+            group.hosts.append(Host(group, second))
             group.hosts[-1].boot()
         else:
             self._host(name).boot()
 
     def _terminate(self, _: str, name: str) -> None:
-        self._host(name).leaving = True
+        self._host(name).leave()
 
     def _namespaces(self, _: str, number: str, where: str = "", place: str = "") -> None:
         for host in [self._host(place)] if where == "at" else self.group.hosts:
@@ -223,7 +223,7 @@ class Scenario:
             return
         host = self._host(name)
         if what == "host":
-            host.kill_warden()
+            host.kill()
         else:
             for process in self._processes(host, what):
                 process.kill()
@@ -239,9 +239,7 @@ class Scenario:
         if name == "mgr":
             self.group.mgr.process.go_on()
             return
-        for process in self._host(name).running():
-            process.go_on()
-        self._host(name).woke(self.group.world.now)
+        self._host(name).go_on(self._host(name).running())
 
     @staticmethod
     def _processes(host: Host, what: str) -> list:
@@ -249,21 +247,21 @@ class Scenario:
             return host.running()
         if what == "target":
             return [host.target.process] if host.target is not None else []
-        return [{"agent": host.agent, "warden": host.warden}[what]]
-
-    @staticmethod
-    def _links(place: str) -> List[Tuple[str, str]]:
-        return [(place, "cluster"), ("cluster", place)]
+        return [{"agent": host.agent, "warden": host.warden}[what].process]
 
     def _cut(self, _: str, place: str, only: str = "") -> None:
-        self.group.network.cut.update([("cluster", only)] if only else self._links(place))
+        links = links_of(only or place)
+        self.group.network.cut.update(link for link in links if not only or link[1] == only)
 
     def _mend(self, _: str, place: str) -> None:
-        self.group.network.cut.difference_update(self._links(place))
+        self.group.network.cut.difference_update(links_of(place))
 
     def _stall(self, _: str, what: str, *numbers: str) -> None:
         for number in map(int, numbers):
             (self.group.seats[number - 1] if what == "seat" else self.group.data[number]).stalled = True
+
+    def _slow(self, _: str, _what: str, seconds: str) -> None:
+        self.group.objects.op_s = (float(seconds), float(seconds)) if float(seconds) else OP_S
 
     def _heal(self, _: str, what: str) -> None:
         for stalled in self.group.seats if what == "seats" else self.group.data.values():
@@ -280,14 +278,15 @@ class Scenario:
 
     def _lose(self, _: str, _what: str) -> None:
         for seat in self.group.seats:
-            seat.claim = seat.map = None
+            seat.lose()
+        self.group.begin_group()
 
     def _new(self, _: str, _mgr: str) -> None:
         self.group.new_mgr()
 
     def _set(self, _: str, timer: str, seconds: str) -> None:
         self.group.timing = replace(self.group.timing, **{timer: float(seconds)})
-        self.group.mgr.feed(SetTiming(0, self.group.timing))
+        self.group.mgr.give(SetTiming(0, self.group.timing))
 
     def _elect(self, _: str, seconds: str) -> None:
         self.group.mons.electing_until = self.group.world.now + float(seconds)
@@ -301,14 +300,13 @@ class Scenario:
         return told or ["nothing changes"]
 
     def _show(self, _: str = "") -> List[str]:
-        committed = self.group.mgr.state.committed if self.group.mgr.state else None
+        committed = self.group.committed
         if committed is None or not committed.ana_groups:
             return ["no ANA groups"]
         lines = [f"{g.id} {g.availability.value}{' deleting' if g.deleting else ''}" for g in committed.gateways]
         for group in committed.ana_groups:
             at = f" at {group.server.gateway}" if group.server is not None else ""
-            optimized = [h.name for h, t in self.group.targets
-                         if t.states.get(group.id) == "optimized" and t.process.alive]
+            optimized = [t.instance.gateway for t in self.group.optimized(group.id)]
             lines.append(f"ANA group {group.id} of {group.owner}: {group.phase.value}{at}, optimized: "
                          f"{', '.join(optimized) or 'nobody'}")
         assert self.group.mgr.state is not None
@@ -318,7 +316,7 @@ class Scenario:
     def _stalls(self, _: str = "") -> List[str]:
         """A stall that goes on counts as far as it has come."""
         lines = []
-        for writer in self.group.writers:
+        for writer in self.group.writers.values():
             so_far_s = self.group.world.now - writer.acknowledged_at_s
             lines.append(f"ANA group {writer.id}: {max(writer.longest_stall_s, so_far_s):.1f} s")
             writer.longest_stall_s = 0.0

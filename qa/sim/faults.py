@@ -1,37 +1,54 @@
-"""Faults drawn from the seed: crashes, stops, cut links, stalled objects, mgr replacement, elections, orderly stops."""
+"""Faults drawn from the seed: crashes, stops, cut and lossy links, stalled objects, mgrs that die, hang, are late, are
+replaced while they live; elections; refused fences and barriers; orderly stops; operators at work meanwhile."""
 
 from __future__ import annotations
 
-from typing import Callable, List
+from typing import Callable, List, Sequence
 
+from nvmeof_ha.core.events import CreateGateway, DeleteGateway, MoveAnaGroup, SetEnabled
+
+from .ceph import OP_S, SLOW_OP_S
 from .group import Group
 from .host import Host
+from .network import Link, links_of
+from .processes import Process
 
-SAFETY_S = 60.0
+BEGIN_S = 3.5
+SAFETY_S = 18.0
+COUNT = (4, 5)
 
 
-def inject(group: Group, count: int = 12) -> None:
-    """Schedule ``count`` faults between the first seconds and the end of the safety phase."""
+def inject(group: Group) -> None:
+    """Schedule faults between the first seconds and the end of the safety phase."""
     chance = group.world.random
-    for _ in range(count):
-        group.world.later(chance.uniform(4.0, SAFETY_S), lambda: chance.choice(FAULTS)(group))
+    for _ in range(chance.randint(*COUNT)):
+        group.world.later(chance.uniform(BEGIN_S, SAFETY_S - 2.0), _strike, group)
+
+
+def _strike(group: Group) -> None:
+    group.world.random.choice(FAULTS)(group)
 
 
 def _host(group: Group) -> Host:
     return group.world.random.choice(group.hosts)
 
 
+def _boot(host: Host) -> None:
+    if not host.up:
+        host.boot()
+
+
 def _crash(group: Group) -> None:
-    host = _host(group)
-    victim = group.world.random.choice(("target", "agent", "host", "host"))
+    host, chance = _host(group), group.world.random
+    victim = chance.choice(("target", "agent", "host", "host"))
     group.world.note(f"{host.name}: SIGKILL of {victim}")
     if victim == "target" and host.target is not None:
         host.target.process.kill()
-    elif victim == "agent":
-        host.agent.kill()
+    elif victim == "agent" and host.up:
+        host.agent.process.kill()
     elif victim == "host":
-        host.kill_warden()
-        group.world.later(group.world.random.uniform(0.5, 20.0), lambda: None if host.warden.alive else host.boot())
+        host.kill()
+        group.world.later(chance.uniform(0.5, 12.0), _boot, host)
 
 
 def _stop(group: Group) -> None:
@@ -39,70 +56,118 @@ def _stop(group: Group) -> None:
     running = host.running()
     if not running:
         return
-    victims = running if chance.random() < 0.4 else [chance.choice(running)]
-    seconds = chance.uniform(0.3, 20.0)
+    kind = chance.random()
+    victims = running if kind < 0.3 else chance.sample(running, min(2, len(running))) if kind < 0.5 else [
+        chance.choice(running)]
+    seconds = chance.uniform(0.3, 12.0)
     group.world.note(f"{host.name}: SIGSTOP of {', '.join(p.name for p in victims)} for {seconds:.1f} s")
     for process in victims:
         process.stop()
-
-    def go_on() -> None:
+    if kind < 0.15:   # not all of them at once
         for process in victims:
-            process.go_on()
-        host.woke(group.world.now)
-    group.world.later(seconds, go_on)
+            group.world.later(chance.uniform(0.3, seconds), host.go_on, [process])
+    group.world.later(seconds, host.go_on, victims)
 
 
 def _cut(group: Group) -> None:
+    """A place from all of Ceph or from a part of it, in one direction or both."""
     chance = group.world.random
     place = chance.choice([h.name for h in group.hosts] + ["mgr"])
-    links = [(place, "cluster"), ("cluster", place)]
-    cut = links if chance.random() < 0.5 else [chance.choice(links)]
-    seconds = chance.uniform(0.5, 15.0)
-    group.world.note(f"links cut for {seconds:.1f} s: {cut}")
-    group.network.cut |= set(cut)
-    group.world.later(seconds, lambda: group.network.cut.difference_update(cut))
+    links: Sequence[Link] = sorted(links_of(place))
+    kind = chance.random()
+    if kind < 0.25:
+        links = [chance.choice(links)]
+    elif kind < 0.5:
+        server = chance.choice(("mons", "osds"))
+        links = [link for link in links if server in link]
+    elif kind < 0.65:
+        links = [link for link in links if link[0] == place]
+    elif kind < 0.8:
+        links = [link for link in links if link[1] == place]
+    seconds = chance.uniform(0.5, 10.0)
+    group.world.note(f"links cut for {seconds:.1f} s: {', '.join('->'.join(link) for link in links)}")
+    group.network.cut |= set(links)
+    group.world.later(seconds, group.network.cut.difference_update, set(links))
 
 
 def _lossy(group: Group) -> None:
     chance = group.world.random
-    place = _host(group).name
-    links = [(place, "cluster"), ("cluster", place)]
-    for link in links:
-        group.network.loss[link] = chance.uniform(0.1, 0.7)
-    group.network.duplicates = chance.uniform(0.0, 0.3)
-    group.world.note(f"{place}: lossy link")
-    group.world.later(chance.uniform(1.0, 15.0), lambda: [group.network.loss.pop(link, None) for link in links])
+    place = chance.choice([h.name for h in group.hosts] + ["mgr"])
+    for link in links_of(place):
+        group.network.loss[link] = 0.7 * chance.random()
+    group.network.duplicates = 0.3 * chance.random()
+    group.world.note(f"{place}: lossy links")
+    group.world.later(chance.uniform(1.0, 10.0), _not_lossy, group, place)
+
+
+def _not_lossy(group: Group, place: str) -> None:
+    for link in links_of(place):
+        group.network.loss.pop(link, None)
 
 
 def _stall(group: Group) -> None:
     chance = group.world.random
-    victims: List = chance.sample(group.seats, chance.choice((1, 1, 2))) + (
-        [chance.choice(list(group.data.values()))] if chance.random() < 0.4 else [])
     seconds = chance.uniform(0.5, 8.0)
-    group.world.note(f"{len(victims)} objects stalled for {seconds:.1f} s")
-    for victim in victims:
-        victim.stalled = True
-        group.world.later(seconds, victim.heal)
+    seats = chance.sample(group.seats, chance.choice((1, 1, 2)))
+    half = chance.random() < 0.3
+    group.world.note(f"placement groups of {len(seats)} seats take no {'writes' if half else 'operations'} for "
+                     f"{seconds:.1f} s")
+    for seat in seats:
+        if half:
+            seat.stall_writes()
+        else:
+            seat.stalled = True
+        group.world.later(seconds, seat.heal)
+    if chance.random() < 0.4:
+        data = chance.choice(list(group.data.values()))
+        data.stalled = True
+        group.world.later(chance.uniform(0.5, 8.0), data.heal)
+
+
+def _slow(group: Group) -> None:
+    """Every operation on a control object takes its time: more happens between two of them."""
+    seconds = group.world.random.uniform(1.0, 8.0)
+    group.world.note(f"slow OSDs for {seconds:.1f} s")
+    group.objects.op_s = SLOW_OP_S
+    group.world.later(seconds, _usual, group)
+
+
+def _usual(group: Group) -> None:
+    group.objects.op_s = OP_S
 
 
 def _replace_mgr(group: Group) -> None:
     """The active mgr dies, hangs or is replaced while it lives; the next one comes seconds later."""
     chance, old = group.world.random, group.mgr
     how = chance.choice(("killed", "stopped", "lingering"))
-    group.world.note(f"mgr {old.ballot} {how}")
+    group.world.note(f"{old.process.name} {how}")
     if how == "killed":
         old.process.kill()
     elif how == "stopped":
         old.process.stop()
-        group.world.later(chance.uniform(0.5, 20.0), old.process.go_on)
-    group.world.later(chance.uniform(0.5, 8.0), group.new_mgr)
+        group.world.later(chance.uniform(0.5, 15.0), old.process.go_on)
+    group.world.later(chance.uniform(0.2, 6.0), group.new_mgr)
 
 
 def _pause_mgr(group: Group) -> None:
-    mgr, seconds = group.mgr, group.world.random.uniform(0.3, 20.0)
-    group.world.note(f"mgr {mgr.ballot} stopped for {seconds:.1f} s")
-    mgr.process.stop()
-    group.world.later(seconds, mgr.process.go_on)
+    """For long, or only so that ticks are late."""
+    chance, process = group.world.random, group.mgr.process
+    seconds = chance.choice((chance.uniform(0.2, 1.5), chance.uniform(0.5, 12.0)))
+    group.world.note(f"{process.name} stopped for {seconds:.1f} s")
+    process.stop()
+    group.world.later(seconds, process.go_on)
+
+
+def _late_ticks(group: Group) -> None:
+    """Some hundred milliseconds at a time, for a while."""
+    chance, process = group.world.random, group.mgr.process
+    group.world.note(f"{process.name} runs in fits")
+    at_s = 0.0
+    for _ in range(chance.randint(3, 10)):
+        at_s += chance.uniform(0.1, 0.6)
+        group.world.later(at_s, process.stop)
+        at_s += chance.uniform(0.1, 0.9)
+        group.world.later(at_s, process.go_on)
 
 
 def _election(group: Group) -> None:
@@ -115,38 +180,87 @@ def _bar(group: Group) -> None:
     host, seconds = _host(group), group.world.random.uniform(0.5, 10.0)
     group.world.note(f"{host.name}: no barrier can be passed for {seconds:.1f} s")
     host.barred = True
-    group.world.later(seconds, lambda: setattr(host, "barred", False))
+    group.world.later(seconds, _unbar, host)
+
+
+def _unbar(host: Host) -> None:
+    host.barred = False
 
 
 def _refuse(group: Group) -> None:
-    seconds = group.world.random.uniform(0.5, 8.0)
+    seconds = group.world.random.uniform(0.5, 6.0)
     group.world.note(f"the mons refuse fences for {seconds:.1f} s")
     group.mons.refusing = True
-    group.world.later(seconds, lambda: setattr(group.mons, "refusing", False))
+    group.world.later(seconds, _accept, group)
+
+
+def _accept(group: Group) -> None:
+    group.mons.refusing = False
 
 
 def _leave(group: Group) -> None:
-    host = _host(group)
+    host, chance = _host(group), group.world.random
     group.world.note(f"{host.name}: SIGTERM")
-    host.leaving = True
+    host.leave()
 
     def restart() -> None:
-        host.kill_warden()
+        host.kill()
         host.boot()
-    group.world.later(group.world.random.uniform(2.0, 12.0), restart)
+    group.world.later(chance.uniform(2.0, 10.0), restart)
 
 
-FAULTS: List[Callable[[Group], None]] = [_crash, _crash, _crash, _stop, _stop, _stop, _cut, _cut, _lossy, _stall, _stall,
-                                         _replace_mgr, _replace_mgr, _pause_mgr, _election, _bar, _refuse, _leave]
+def _delete(group: Group) -> None:
+    """The operator deletes a gateway and, a while later, wants it back."""
+    host, chance = _host(group), group.world.random
+    if not group.mgr.working:
+        return
+    group.world.note(f"the operator deletes {host.name}")
+    group.mgr.give(DeleteGateway(0, host.name))
+
+    def again() -> None:
+        if group.mgr.working:
+            group.world.note(f"the operator creates {host.name}")
+            group.mgr.give(CreateGateway(0, host.name))
+            _boot(host)
+    group.world.later(chance.uniform(0.1, 8.0), again)
+
+
+def _disable(group: Group) -> None:
+    """The operator takes a gateway out of service for a while."""
+    host = _host(group)
+    if group.mgr.working:
+        group.world.note(f"the operator disables {host.name}")
+        group.mgr.give(SetEnabled(0, host.name, False))
+        group.world.later(group.world.random.uniform(0.1, 8.0), _enable, group, host)
+
+
+def _enable(group: Group, host: Host) -> None:
+    if group.mgr.working:
+        group.world.note(f"the operator enables {host.name}")
+        group.mgr.give(SetEnabled(0, host.name, True))
+
+
+def _move(group: Group) -> None:
+    """The operator has an ANA group handed over, to a gateway of his choice or to any."""
+    chance = group.world.random
+    ana_group_id, to = chance.choice(group.ana_group_ids), chance.choice(["", *(h.name for h in group.hosts)])
+    group.world.note(f"the operator moves ANA group {ana_group_id} to {to or 'another gateway'}")
+    group.mgr.give(MoveAnaGroup(0, ana_group_id, to))
+
+
+FAULTS: List[Callable[[Group], None]] = [_crash, _crash, _crash, _stop, _stop, _stop, _stop, _cut, _cut, _lossy, _stall,
+                                         _stall, _slow, _slow, _replace_mgr, _replace_mgr, _pause_mgr, _late_ticks, _election, _bar,
+                                         _refuse, _leave, _delete, _disable, _move]
 
 
 def heal(group: Group) -> None:
-    """End every fault; restart what is down."""
+    """End every fault; restart what is down, and keep it up; have every gateway created and enabled."""
     group.world.note("all faults end")
     group.network.cut.clear()
     group.network.loss.clear()
     group.network.duplicates = 0.0
-    group.mons.refusing = False
+    group.mons.refusing, group.mons.electing_until = False, 0.0
+    group.objects.op_s = OP_S
     for stalled in [*group.seats, *group.data.values()]:
         stalled.heal()
     for mgr in group.mgrs:
@@ -154,8 +268,7 @@ def heal(group: Group) -> None:
     if not group.mgr.process.alive:
         group.new_mgr()
     for host in group.hosts:
-        for process in host.running():
-            process.go_on()
-        host.leaving = host.barred = False
-        if not host.warden.alive:
-            host.boot()
+        processes: List[Process] = host.running()
+        host.go_on(processes)
+        host.barred = False
+    group.keep_up()

@@ -154,6 +154,13 @@ def test_a_deleted_gateway_that_serves_another_group_still_stays_until_that_move
     assert mgr.gateway().deleting and mgr.group(2).server == GW1
 
 
+def test_what_the_last_gateway_has_drained_is_stored_before_it_goes():
+    mgr = Driven(stored_map((Gateway("gw1", 1, deleting=True), serving(GW2, deleting=True)),
+                            (ana_group(1, Phase.ACTIVE, GW2), ana_group(2))))
+    mgr.wait(5)
+    assert mgr.map.gateways == () and mgr.map.ana_groups == ()
+
+
 def test_nothing_is_removed_on_the_word_of_nobody():
     mgr = Driven(stored_map((Gateway("gw1", 1, deleting=True), Gateway("gw2", 2)), (ana_group(1), ana_group(2))))
     mgr.wait(3)

@@ -135,6 +135,7 @@ def remove_deleted(state: State) -> State:
     """A deleted gateway disappears, with its ANA group, once it serves nothing and the stored map says that nobody
     serves the group; and not before its record says that it is being deleted: a record that outlives it, because the mgr
     died, must not bring it back to stay."""
+    assert state.committed is not None
     for gateway in state.map.gateways:
         group = state.map.ana_group(gateway.ana_group_id)
         record = state.soft.stored.get(gateway.id)
@@ -142,11 +143,12 @@ def remove_deleted(state: State) -> State:
             continue
         if not retiring(state, group):
             continue
-        stored = None if state.committed is None else state.committed.ana_group(group.id)
+        stored = state.committed.ana_group(group.id)
         if group.phase is not Phase.UNSERVED or stored is None or stored.since != group.since:
             continue
-        if gateway.instance is not None and state.map.served_by(gateway.instance):
-            continue
+        if gateway.instance is not None and (state.map.served_by(gateway.instance)
+                                             or state.committed.served_by(gateway.instance)):
+            continue   # what it has just drained must be stored as drained before it departs
         gateway_map = state.map.without_gateway(gateway.id).without_ana_group(group.id)
         if gateway.instance is not None:
             gateway_map = gateway_map.with_departed(Departed(gateway.instance, gateway.addresses))
