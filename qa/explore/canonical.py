@@ -53,9 +53,10 @@ class Canonical:
 
     def key(self, world: World) -> int:
         whole = Shape()
+        whole.instances += sorted(world.fences)
         heard = tuple(world.state.soft.sequence) if any(h.overtaken for h in world.hosts) else ()
         return self._finished(whole, (whole.add(self._shape(self._state, world.state, world.now)),
-                                      self._around(world, whole), heard))
+                                      self._seats(world, whole), self._around(world, whole), len(world.fences), heard))
 
     def key_without_mgr(self, world: World, actions: Tuple[Action, ...]) -> int:
         """As if the mgr died while it carries out these actions: what is stored, blocklisted and under way on hosts
@@ -64,7 +65,13 @@ class Canonical:
         whole.versions.append(Version(world.state.ballot, 0))
         meant = tuple([self._action(action, whole) for action in actions])
         whole.instances += sorted(world.fences)
-        return self._finished(whole, (self._around(world, whole), len(world.fences), meant))
+        return self._finished(whole, (self._seats(world, whole), self._around(world, whole), len(world.fences), meant))
+
+    def key_adopted(self, world: World, found: Map) -> int:
+        """As if a mgr had just adopted this map, whatever the seats and the mgr before it held."""
+        whole = Shape()
+        whole.versions.append(Version(world.state.ballot + 1, 0))
+        return self._finished(whole, ("adopted", self._map(found, whole), self._around(world, whole)))
 
     def _action(self, action: Action, whole: Shape) -> Any:
         if isinstance(action, Commit):
@@ -81,14 +88,12 @@ class Canonical:
         return hash((fixed, _ranks(whole.versions, NO_VERSION), _ranks(whole.epochs, 0), _numbered(whole.instances)))
 
     def _around(self, world: World, whole: Shape) -> Any:
-        fixed = (self._seats(world, whole),
-                 tuple([whole.add(self._shape(self._host, h, world.now)) for h in world.hosts]), world.budget,
-                 len(world.fences), len(world.fenced), tuple(sorted([g for g, _ in world.dirty])),
+        fixed = (tuple([whole.add(self._shape(self._host, h, world.now)) for h in world.hosts]), world.budget,
+                 len(world.fenced), tuple(sorted([g for g, _ in world.dirty])),
                  tuple([(r.id, r.instance is None, r.deleting, r.enabled) for r in world.records]))
         whole.epochs.append(world.osd_epoch)
         whole.epochs += [epoch for _, epoch in world.fenced]
-        whole.instances += [*sorted(world.fences), *(i for i, _ in world.fenced), *(i for _, i in sorted(world.dirty)),
-                            *map(last, world.records)]
+        whole.instances += [*(i for i, _ in world.fenced), *(i for _, i in sorted(world.dirty)), *map(last, world.records)]
         return fixed
 
     def _shape(self, make: Callable[[Any, float, Shape], Any], of: Any, now: float) -> Shape:

@@ -100,7 +100,8 @@ def reaped(host: Host) -> Host:
     """The target is dead and its warden knows it."""
     assert host.instance is not None
     return Host(host.name, view=host.view, reaped=host.reaped + (host.instance,), leaving=host.leaving, begun=host.begun,
-                muted=host.muted, narrow=host.narrow, awaited=host.awaited)
+                muted=host.muted, narrow=host.narrow, overtaken=host.overtaken,
+                awaited=host.awaited)
 
 
 def restarted_agent(host: Host) -> Host:

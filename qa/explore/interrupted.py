@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import combinations
-from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 from nvmeof_ha.core import register
 from nvmeof_ha.core.actions import Action, Commit, Fence, ForgetGateway, StoreGateway
@@ -47,19 +47,19 @@ class Death(NamedTuple):
         after = forget(play.successor(self.left, self.claimed))
         return after if self.late is None else play.land(after, *self.late)
 
-    def left_behind(self) -> Tuple[int, ...]:
-        """The next mgr goes on from this; seats that it did not read are overwritten by its first commit."""
+    def adopted(self) -> Map:
         found = register.adopt({i: self.left.seats[i].map for i in self.claimed}, self.claimed)
-        return id(found), id(self.left.fenced), id(self.left.records)
+        assert found is not None
+        return found
 
 
 class Interrupted:
-    """``lists``: different lists of actions; ``deaths``: ways in which a mgr died in the midst of one; ``worlds``: those
-    that were different; ``slowest``: units of time that the slowest of them took to heal."""
+    """``lists``: different lists of actions; ``deaths``: ways in which a mgr died in the midst of one; ``worlds``: different
+    ones on the way from there until all was well; ``slowest``: units of time that the slowest took."""
 
     def __init__(self, canonical: Canonical) -> None:
         self._canonical = canonical
-        self._known: set = set()
+        self._known: Set[int] = set()
         self._units: Dict[int, int] = {}
         self.lists = self.deaths = self.slowest = 0
 
@@ -68,7 +68,7 @@ class Interrupted:
         return len(self._units)
 
     def take(self, world: World, actions: Tuple[Action, ...]) -> None:
-        """Raises ``Violation``; its first line says what goes wrong, its second how the mgr died."""
+        """Raises ``Violation``; its last line says how the mgr died, what is before it what went wrong."""
         lasting = tuple(a for a in actions if isinstance(a, LASTING))
         if not lasting:
             return
@@ -78,40 +78,34 @@ class Interrupted:
             return
         self._known.add(key)
         self.lists += 1
-        alike: set = set()
         for death in deaths(world, lasting):
             self.deaths += 1
             try:
-                if death.left_behind() not in alike:
-                    alike.add(death.left_behind())
-                    self._heals(death.followed())
+                self._heals(death)
             except (AssertionError, ValueError) as error:
                 raise Violation(f"{error}\n{death.words}") from error
 
-    def _heals(self, world: World) -> None:
+    def _heals(self, death: Death) -> None:
+        # the next mgr's first commit overwrites all seats, so it does not matter which were behind
+        key = self._canonical.key_adopted(death.left, death.adopted())
+        if key in self._units:
+            return
+        world = death.followed()
         check(world)
         way: List[int] = []
-        while True:
-            # the first commit overwrites all seats, so it does not matter which were behind
-            key = self._canonical.key(world if way else _evened(world))
-            units = self._units.get(key)
-            if units is None and unhealed(world) is None:
-                units = self._units[key] = 0
-            if units is not None:
+        while key not in self._units:
+            way.append(key)
+            if unhealed(world) is None:
                 break
             if len(way) > UNITS:
                 raise Violation(f"not healed after {UNITS} units of time without faults: {unhealed(world)}")
-            way.append(key)
             world = one_round(world)
+            key = self._canonical.key(world)
+        units = self._units.get(key, -1)
         for key in reversed(way):
             units = self._units[key] = units + 1
         self.slowest = max(self.slowest, units)
         EMITTED.clear()
-
-
-def _evened(world: World) -> World:
-    newest = max(world.seats, key=lambda seat: (seat.claim, play.version_of(seat.map)))
-    return replace(world, seats=(newest,) * register.SEATS)
 
 
 def deaths(world: World, actions: Tuple[Action, ...]) -> Iterator[Death]:

@@ -3,6 +3,12 @@
 The rule is that work is done whole and before time passes, in any order: a host's turn, the write of a map, a fence.
 Each exception (a write on one seat, a read of two, an agent that stops after one step, an old beacon that arrives, time
 that passes while there is work) costs one of the budget's ``late``, so that a scope is closed and can be explored fully.
+
+What the rule leaves out without a loss: steps of a host between which nobody else acts commute with everything that
+others do, because a host acts on nothing but what it read and nobody sees it but by its beacon; seats that hold the same
+may change places; a turn that changes nothing leads back to where it began.  What it leaves out and ``late`` gives back, one
+or two at a time: others that act between the parts of one's work, and time that passes meanwhile.  So "fully" means every
+order of whole work, of faults in any state between, of commands, and of as many parts as ``late`` allows.
 """
 
 from __future__ import annotations
@@ -224,7 +230,8 @@ def deliver_delayed(world: World, host: Host) -> World:
 
 def deliver_overtaken(world: World, host: Host) -> World:
     assert host.overtaken is not None
-    return _hear(spend(world.with_host(replace(host, overtaken=None)), "old_beacons"), host.overtaken, OLD)
+    sequence = OLD if host.overtaken.instance == host.instance else NEW   # each instance counts for itself
+    return _hear(spend(world.with_host(replace(host, overtaken=None)), "old_beacons"), host.overtaken, sequence)
 
 
 OLD, NEW = 0, 1
@@ -288,7 +295,7 @@ def _fault_moves(world: World) -> Iterator[Move]:
         if not host.up:
             continue
         if host.overtaken is not None and not host.muted:
-            yield f"an old beacon of {host.name} arrives after a newer one", lambda host=host: deliver_overtaken(
+            yield f"an old beacon of {host.name} arrives, though newer ones may have", lambda host=host: deliver_overtaken(
                 world, host)
         if budget.crashes and host.running:
             yield f"the target of {host.name} dies", lambda host=host: spend(crash(world, host), "crashes")
@@ -351,7 +358,9 @@ def spend(world: World, name: str) -> World:
 
 
 def crash(world: World, host: Host) -> World:
-    return world.with_host(alone.reaped(host))
+    """Its last beacon may still be under way."""
+    overtaken = host.slot if world.budget.old_beacons else None
+    return world.with_host(replace(alone.reaped(host), overtaken=overtaken))
 
 
 def everything(world: World) -> Iterator[Move]:

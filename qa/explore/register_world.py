@@ -122,7 +122,7 @@ class World(NamedTuple):
     lost_answers: int = 0
 
 
-def start(mgrs: int, decisions: int, readers: int = 0, rounds: int = 0, restarts: int = 0, losses: int = 0,
+def start(mgrs: int, decisions: int = 0, readers: int = 0, rounds: int = 0, restarts: int = 0, losses: int = 0,
           lost_answers: int = 0) -> World:
     """All seats hold a first map that a mgr of long ago stored."""
     first = Content(Version(1, 1), A_SERVES)

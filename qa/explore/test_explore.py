@@ -21,6 +21,7 @@ def running():
     return time.monotonic(), begin(JOBS, [scope.name for scope in SCOPES])
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("scope", SCOPES, ids=lambda scope: scope.name)
 def test_every_state_is_safe_and_heals(scope, running, say):
     result = running[1][scope.name].result()
