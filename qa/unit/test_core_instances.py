@@ -279,8 +279,18 @@ def test_a_gateway_that_left_after_its_handover_counts_no_flap_and_fences_nobody
     mgr.beacon(GW1, leaving=True)
     mgr.wait(3, leaving=False)
     assert mgr.group().server == GW2
-    mgr.beacon(GW1, instance=None, reaped=(GW1,))
+    mgr.beacon(GW1, instance=None, reaped=(GW1,), leaving=True)
     assert not mgr.state.soft.flaps and not [a for a in mgr.asked if isinstance(a, Fence)]
+
+
+def test_a_gateway_that_was_killed_after_its_handover_is_fenced_for_what_it_left_open():
+    mgr = Driven(both_serve())
+    mgr.beacon(GW1, leaving=True)
+    mgr.wait(3, leaving=False)
+    assert mgr.group().server == GW2
+    mgr.beacon(NEXT, reaped=(GW1,))  # the next warden says so
+    assert [a.instance for a in mgr.asked if isinstance(a, Fence)] == [GW1]
+    assert mgr.group().server == GW2 and not mgr.state.soft.flaps
 
 
 def test_a_loss_without_leaving_is_a_flap_and_so_is_one_before_the_handover_ended():

@@ -95,7 +95,7 @@ def _on_beacon(state: State, event: BeaconReceived, now: float) -> Handled:
         return state.with_soft(heard=put(state.soft.heard, beacon.gateway, now)), ()
     for instance in beacon.reaped:
         if state.map.current(instance) is not None:
-            state = _depart(state, instance, now)
+            state = _depart(state, instance, now, in_order=beacon.leaving)
     if beacon.instance is None:
         return state, ()
     gateway = state.map.gateway(beacon.gateway) or gateway
@@ -261,13 +261,14 @@ def _suspect(state: State, gateway: Gateway) -> State:
         replace(gateway, availability=Availability.SUSPECT, suspected_at=state.next_version)))
 
 
-def _depart(state: State, instance: Instance, now: float) -> State:
-    """The instance is over: reaped, or its lease has certainly ended.  All it serves must be fenced.  One that left in
-    order has closed its clients, so there is nothing to fence."""
+def _depart(state: State, instance: Instance, now: float, in_order: bool = False) -> State:
+    """The instance is over: reaped, or its lease has certainly ended.  All it serves must be fenced.  ``in_order``: the
+    warden that it was leaving with saw it end, so it has closed its clients and there is nothing to fence.  One that
+    was killed on its way out may have left locks and watches, which hold up whoever follows until they are fenced."""
     gateway = state.map.current(instance)
     assert gateway is not None
     served = state.map.served_by(instance)
-    addresses = gateway.addresses if served or not gateway.leaving else frozenset()
+    addresses = frozenset() if in_order and gateway.leaving and not served else gateway.addresses
     state = state.with_map(state.map.with_departed(Departed(instance, addresses)).with_gateway(replace(
         gateway, instance=None, addresses=frozenset(), availability=Availability.UNAVAILABLE,
         suspected_at=NO_VERSION, leaving=False)))
