@@ -5,7 +5,8 @@
    (or the agent is not running, or not attached yet, while the warden is stopped), or the whole machine is; until the
    kill that is due ``restrict_s`` after one of them wakes.  A target that is stopped itself answers nobody: it counts
    again once it runs and has carried out what was asked of it meanwhile.
-2. A target that becomes optimized although the stored map says that its instance is over; excused as above.
+2. A target that becomes optimized although the stored map says that its instance is over, or more than ``restrict_s``
+   after the end of the lease; excused as above.
 3. A promotion before its fence: an instance becomes optimized while an earlier one, that may still have a write under
    way, is not blocklisted with all its addresses in an OSD map that the new one's clients have seen.
 4. A write that lands after one of a later holder, or after a newer write; an acknowledged write that is gone.
@@ -32,6 +33,8 @@ class Violation(AssertionError):
 
 class Guarded(Protocol):
     """The host of a target, as far as the exception goes."""
+
+    outside_lease: bool
 
     def unguarded(self, since_s: float) -> bool:
         """Nobody on it can make a target inaccessible or kill it that is optimized since then, now or until just now."""
@@ -80,16 +83,19 @@ class History:
         self._order[ana_group_id] += 1
         target.order[ana_group_id] = self._order[ana_group_id]
         target.optimized_s[ana_group_id] = self._world.now
-        if self._world.now - target.process.woke_s > ANSWER_S:   # else it is looked at when it has carried all out
+        if self._world.now > target.process.woke_s:   # else it carries out what had waited, and is looked at after that
             self._check_alive(target, ana_group_id)
             self.check_alone(ana_group_id)
 
     def _check_alive(self, target: Target, ana_group_id: int) -> None:
         host = next(h for h, t in self.targets if t is target)
-        over = self.stored is not None and self.stored.is_over(target.instance)
-        if over and not host.unguarded(self._world.now):
+        if host.unguarded(self._world.now):
+            return
+        if self.stored is not None and self.stored.is_over(target.instance):
             raise Violation(f"ANA group {ana_group_id}: {target.instance} becomes optimized, and the stored map "
                             f"{self.stored.version} says that it is over")
+        if host.outside_lease:
+            raise Violation(f"ANA group {ana_group_id}: {target.instance} becomes optimized outside its lease")
 
     def check_alone(self, ana_group_id: int) -> None:
         answering = [(h, t) for h, t in self.targets if t.process.alive and not t.process.stopped

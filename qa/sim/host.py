@@ -127,6 +127,13 @@ class Host:
         of them woke takes until now."""
         return self._nobody_guards or since_s < self._woke_s and self.world.now - self._woke_s < self._restrict_s
 
+    @property
+    def outside_lease(self) -> bool:
+        """Neither its agent nor its warden has a lease, and what is due at a lease's end must be done."""
+        ward = self.warden.ward
+        until_s = max(self.agent.lease_until_s, 0.0 if ward is None else ward.lease_until_s)
+        return self.clock.now() > until_s + self._restrict_s
+
     # -- what its target is and does --------------------------------------------------------------------------------
 
     def set_state(self, target: Target, ana_group_id: int, state: str) -> None:

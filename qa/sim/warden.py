@@ -6,6 +6,7 @@ processes, the link to the agent (in order, at once).
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from typing import Any, Dict, List, Optional, Protocol, Tuple
 
@@ -248,13 +249,16 @@ class Warden:
         assert self.ward is not None
         if now - self.ward.contact_s > MON_PATIENCE_BEACONS * self.timing.beacon_s and not self._mon_asked:
             self._mon_asked = True
-            self._host.mons.command(self._host.name, {"prefix": "mgr dump"},
-                                    lambda *_: self.process.run(self._mons_answered))
+            self._host.mons.command(self._host.name, {"prefix": "osd dump"}, partial(self.process.run,
+                                                                                     self._mons_answered))
 
-    def _mons_answered(self) -> None:
+    def _mons_answered(self, _code: int, osd_dump: str, _text: str) -> None:
         self._mon_asked = False
         if self.ward is not None:
-            self.ward = self.ward.mons_answered(self.process.clock.now())
+            record = None if self.view.permits is None else self.view.permits.current(self.ward.instance)
+            out = record is not None and not record.addresses.isdisjoint(json.loads(osd_dump)["blocklist"])
+            self.ward = self.ward.mons_answered(self.process.clock.now(), out)
+            self.process.wake()
 
     def _reap(self, target: Target, now: float) -> None:
         reason, self._why = self._why or "died", ""
