@@ -147,6 +147,14 @@ def test_a_state_that_was_logged_is_compared_and_serves_as_a_beginning(tmp_path)
     assert "soft.sequence" in told
 
 
+def test_a_driver_that_was_given_a_map_that_cannot_be_must_stop_there(tmp_path):
+    impossible = replace(FOUND, gateways=(replace(serving(GW1), addresses=frozenset()), serving(GW2)))
+    lines = TracedMgr(impossible).log.lines
+    assert checked(tmp_path, lines[:1]).violations == []
+    [told] = checked(tmp_path, lines).violations
+    assert "went on with a map that it had to refuse: only an instance with known addresses serves" in told
+
+
 def test_a_mgr_that_found_less_than_was_acknowledged_is_told(tmp_path):
     later = TracedMgr(FOUND, ballot=3, hour=9)
     [told] = checked(tmp_path, LINES, later.log.lines).violations
