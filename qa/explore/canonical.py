@@ -169,7 +169,8 @@ class Canonical:
         lease_s = max(0.0, host.lease_until_s - now) if host.running else 0.0
         return (host.up, host.instance is None, host.running, self._view(host.view, shape), host.optimized,
                 lease_s, tuple(g for g, _ in host.drained), tuple(g for g, _ in host.declined), len(host.reaped),
-                host.awaited, host.connections, host.leaving, host.attach, host.muted, host.narrow, _beacon(host.slot, shape),
+                host.awaited, host.connections, host.leaving, host.attach, host.muted, host.narrow,
+                _beacon(host.slot, shape),
                 _beacon(host.delayed, shape), _beacon(host.overtaken, shape))
 
 

@@ -44,7 +44,8 @@ def begin(jobs: int, names: Iterable[str], most_states: Optional[int] = None) ->
 
 def figures(results: List[Result], began: float) -> Dict[str, Any]:
     """For ``--json``.  ``began``: of ``time.monotonic``."""
-    total = {name: sum(getattr(r.found, name) for r in results) for name in ("states", "edges", "healing", "lists", "deaths")}
+    total = {name: sum(getattr(r.found, name) for r in results)
+             for name in ("states", "edges", "healing", "lists", "deaths")}
     return {"layer": "explore", **total, "violations": sum(bool(r.violation) for r in results),
             "complete": sum(r.found.complete for r in results), "scopes": {r.name: vars(r.found) for r in results},
             "seconds": round(time.monotonic() - began, 1)}

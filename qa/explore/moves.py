@@ -74,7 +74,7 @@ def store(world: World) -> World:
     for index, seat in enumerate(world.seats):
         if seat.claim < content.version:
             world = land(world, index, content)
-    return acknowledge(world)
+    return acknowledge(without_late(world))
 
 
 def turn(world: World, name: str) -> World:
@@ -170,7 +170,7 @@ def names(world: World, seats: Tuple[int, ...]) -> List[str]:
 def land(world: World, index: int, content: Map) -> World:
     seats = list(world.seats)
     seats[index] = Seat(content.version, content)
-    return replace(world, seats=tuple(seats))
+    return without_late(replace(world, seats=tuple(seats)))
 
 
 def acknowledge(world: World) -> World:
@@ -180,7 +180,14 @@ def acknowledge(world: World) -> World:
 
 def replace_mgr(world: World, claimed: Tuple[int, ...]) -> World:
     """The old mgr's write may still land on the seats that were not claimed; its fences may or may not be carried out."""
-    return spend(replace(successor(world, claimed), late=world.state.in_flight), "mgr_replacements")
+    return spend(without_late(replace(successor(world, claimed), late=world.state.in_flight)), "mgr_replacements")
+
+
+def without_late(world: World) -> World:
+    """Without the write of the mgr before, once no seat can take it any more."""
+    late = world.late
+    can_land = late is not None and any(seat.claim < late.version for seat in world.seats)
+    return world if late is None or can_land else replace(world, late=None)
 
 
 def successor(world: World, claimed: Tuple[int, ...]) -> World:

@@ -55,8 +55,9 @@ class Host:
     ``instance``: proposed, or running (``running``).  ``optimized``: ANA groups, as the target has them.  ``slot``: the
     beacon last made; it is sent until the agent makes the next one.  ``attach``: the agent is new at a running target.
     ``begun``: how many instances it began; makes their tokens.  ``delayed``: an earlier beacon that may still arrive, as
-    long as no later one did.  ``overtaken``: one that a later one has arrived before.  ``muted``: no beacon arrives.  ``narrow``: besides, only the
-    seat that is furthest behind answers it.  ``awaited``: NVMe hosts connect to the target once it runs.
+    long as no later one did.  ``overtaken``: one that arrives after a later one, or after its target died.  ``muted``: no
+    beacon arrives.  ``narrow``: besides, only the seat that is furthest behind answers it.  ``awaited``: NVMe hosts
+    connect to the target once it runs.
     """
 
     name: str
