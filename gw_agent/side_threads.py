@@ -67,19 +67,21 @@ class WakeWatch(threading.Thread):
         self._lost.set()
 
 
+CONTACT = json.dumps({"prefix": "quorum_status", "format": "json"})
+"""Answered by every mon that is there, also while there is no leader; so it tells a gateway that is cut off from one whose
+placement groups stall: only the former ends its target."""
+BLOCKLIST = json.dumps({"prefix": "osd blocklist ls"})
+"""Answered by a quorum only.  It tells a gateway that reaches the mons alone that it was fenced: the seats that say so are
+out of its reach."""
+
+
 class MonProbe(threading.Thread):
-    """Asks the mons which clients are blocklisted when told to, and calls `answered` (from its own thread) with their
-    addresses if they answer.
+    """Asks the mons one question when told to, and calls `answered` (from its own thread) with the answer if one comes."""
 
-    It tells a gateway that is cut off from one whose placement groups stall: only the former kills its target. And it
-    tells one that reaches the mons alone that it was fenced: the seats that say so are out of its reach.
-    """
-
-    QUESTION = json.dumps({"prefix": "osd blocklist ls"})
-
-    def __init__(self, client: "rados.Rados", answered: Callable[[FrozenSet[str]], None]) -> None:
+    def __init__(self, client: "rados.Rados", question: str, answered: Callable[[str], None]) -> None:
         super().__init__(name="mon-probe", daemon=True)
         self._client = client
+        self._question = question
         self._answered = answered
         self._asked = threading.Event()
 
@@ -91,16 +93,15 @@ class MonProbe(threading.Thread):
         while True:
             self._asked.wait()
             try:
-                code, listed, text = self._client.mon_command(self.QUESTION, b"")
+                code, answer, text = self._client.mon_command(self._question, b"")
                 if code:
-                    log.warning("the mons answered %s with %d (%s): a fence is noticed in the seats only", self.QUESTION,
-                                code, text)
-                self._answered(frozenset() if code else blocklisted(listed.decode(errors="replace")))
+                    log.debug("the mons answered %s with %d: %s", self._question, code, text)
+                self._answered("" if code else answer.decode(errors="replace"))
             except rados.Error as error:
                 log.debug("no answer from the mons: %s", error)
             self._asked.clear()
 
 
-def blocklisted(listed: str) -> FrozenSet[str]:
-    """Addresses of the clients in the answer, which has one a line, each with the time at which it ends."""
-    return frozenset(line.split()[0] for line in listed.splitlines() if line.strip())
+def blocklisted(answer: str) -> FrozenSet[str]:
+    """Addresses of the clients in the answer to `BLOCKLIST`, which has one a line, each with the time at which it ends."""
+    return frozenset(line.split()[0] for line in answer.splitlines() if line.strip())

@@ -29,7 +29,7 @@ from gw_agent.leaving import Leaving
 from gw_agent.run_directory import RunDirectory, RunDirectoryError
 from gw_agent.seat_reader import SeatReader, wake_name
 from gw_agent.settings import Settings
-from gw_agent.side_threads import MonProbe, WakeWatch
+from gw_agent.side_threads import BLOCKLIST, CONTACT, MonProbe, WakeWatch, blocklisted
 from gw_agent.start_pace import EARLY_S, StartPace
 from gw_agent.target_guard import Ended, TargetGuard
 from gw_agent.wake_pipe import WakePipe
@@ -66,9 +66,10 @@ class Warden:
         self._guard = TargetGuard(settings.spdk, directory, self._selector, output, tracing)
         self._agent = AgentProcess(config_path, self._selector, output)
         self._wake_watch = WakeWatch(control, wake_name(settings.gateway.group), self._woken)
-        self._mon_probe = MonProbe(client, self._mons_answered)
-        self._read_due = False
-        self._blocklisted: Optional[FrozenSet[str]] = None
+        self._mon_probes = (MonProbe(client, CONTACT, self._mons_answered),
+                            MonProbe(client, BLOCKLIST, self._blocklist_read))
+        self._read_due = self._mons_heard = False
+        self._blocklisted: FrozenSet[str] = frozenset()
         self._view: View = NOTHING_SEEN
         self._view_changed = False
         self._admission = Admission(None, "")
@@ -96,7 +97,8 @@ class Warden:
 
     def run(self) -> int:
         self._wake_watch.start()
-        self._mon_probe.start()
+        for probe in self._mon_probes:
+            probe.start()
         while self._exit is None:
             for key, events in self._selector.select(LOOK_S):
                 key.data(events)
@@ -123,10 +125,15 @@ class Warden:
         self._read_due = True
         self._pipe.wake()
 
-    def _mons_answered(self, blocklisted: FrozenSet[str]) -> None:
+    def _mons_answered(self, _answer: str) -> None:
         """From the thread that asked."""
-        self._blocklisted = blocklisted
+        self._mons_heard = True
         self._pipe.wake()
+
+    def _blocklist_read(self, answer: str) -> None:
+        """From the thread that asked."""
+        self._blocklisted = blocklisted(answer)
+        self._mons_answered(answer)
 
     def _read_seats(self, now_s: float) -> None:
         for started in self._reader.collect():
@@ -145,13 +152,19 @@ class Warden:
             self._reader.start_round(now_s)
 
     def _ask_mons(self, now_s: float) -> None:
-        ward, blocklisted = self._guard.ward, self._blocklisted
-        if ward is not None and blocklisted is not None:
-            record = None if self._view.permits is None else self._view.permits.current(ward.instance)
-            self._guard.mons_answered(now_s, record is not None and not record.addresses.isdisjoint(blocklisted))
-        self._blocklisted = None
+        if self._mons_heard:
+            self._mons_heard = False
+            self._guard.mons_answered(now_s, self._fenced())
+        ward = self._guard.ward
         if ward is not None and now_s - ward.contact_s > MON_PATIENCE_BEACONS * self._timing.beacon_s:
-            self._mon_probe.ask()
+            for probe in self._mon_probes:
+                probe.ask()
+
+    def _fenced(self) -> bool:
+        """A client of this target is blocklisted."""
+        ward, permits = self._guard.ward, self._view.permits
+        record = None if ward is None or permits is None else permits.current(ward.instance)
+        return record is not None and not record.addresses.isdisjoint(self._blocklisted)
 
     # -- admission --------------------------------------------------------------------------------------------
 
