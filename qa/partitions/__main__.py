@@ -13,14 +13,13 @@ import tempfile
 from pathlib import Path
 from typing import List, Optional
 
+from conformance import check
 from testbed.timeline import Timeline, print_line
 from testbed.waiting import WaitTimeout
 
 from .hosts_apart import HostsApart
 from .outcome import Outcome, table
 from .plays import PLAYS, Play
-
-MONS = 3
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
@@ -30,9 +29,10 @@ def main(arguments: Optional[List[str]] = None) -> int:
     outcomes: List[Outcome] = []
     problems: List[str] = []
     try:
-        with HostsApart(directory / 'cluster', MONS, print_line, Timeline()) as apart:
+        with HostsApart(directory / 'cluster', print_line, Timeline()) as apart:
             for play in options.plays * options.runs:
                 problems += _play(play, apart, outcomes)
+        problems += _replay(directory / 'cluster')
     finally:
         if outcomes:
             print_line('\n' + table(outcomes))
@@ -56,6 +56,13 @@ def _play(play: Play, apart: HostsApart, outcomes: List[Outcome]) -> List[str]:
     for problem in problems:
         print_line(f'    UNEXPECTED: {problem}')
     return problems
+
+
+def _replay(directory: Path) -> List[str]:
+    """What mgrs, wardens and agents decided, against the core."""
+    replayed = check([directory])
+    print_line(replayed.describe())
+    return list(replayed.violations)
 
 
 def _options(arguments: Optional[List[str]]) -> argparse.Namespace:

@@ -6,13 +6,17 @@ end nothing runs and no host is left.  Hosts of NVMe are not played: the targets
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
-from testbed.cluster import Cluster, CommandFailed
+import rados
+import rbd
+
+from testbed.cluster import ADMIN, POOL, Cluster, CommandFailed
 from testbed.gateway import GROUP, Gateway
 from testbed.map_changes import settled, short_instance
 from testbed.map_watch import MapWatch
@@ -24,22 +28,24 @@ from testbed.waiting import wait_until
 
 MODULE = 'nvmeof_ha'
 CLIENTS = 'clients'
+MONS = 3   # one of them may be lost
 NQN = 'nqn.2016-06.io.spdk:apart'
 OWNERS = {1: 'gw1', 2: 'gw2'}
 IMAGE_SIZE = '4MB'
-OPTIONS = {'failback_delay_s': '2', 'failback_doubling': 'false'}
-READY_S, WELL_S = 60, 90
+OPTIONS = {'failback_delay_s': '2', 'failback_doubling': 'false', 'standby_fail_interval_s': '10'}
+READY_S, WELL_S, MON_S = 60, 90, 30
 
 
 class HostsApart:
     """Start it by entering it. `timeline` gets what the observers see."""
 
-    def __init__(self, directory: Path, mons: int, say: Callable[[str], None], timeline: Timeline) -> None:
+    def __init__(self, directory: Path, say: Callable[[str], None], timeline: Timeline) -> None:
         self._stack = ExitStack()
+        self._client: Optional[rados.Rados] = None
         self._say = say
         self.timeline = timeline
         self.network = Network()
-        self.cluster = Cluster(directory, mons=mons, place_of=self.network.host)
+        self.cluster = Cluster(directory, mons=MONS, place_of=self.network.host)
         places = {name: self.network.host(name) for name in OWNERS.values()}
         self.gateways = {name: Gateway(self.cluster, name, place.address, place=place)
                          for name, place in places.items()}
@@ -56,6 +62,9 @@ class HostsApart:
             for name, value in OPTIONS.items():
                 self.cluster.ceph('config', 'set', 'mgr', f'mgr/{MODULE}/{name}', value)
             self.cluster.enable_module(MODULE)
+            self._client = rados.Rados(name=ADMIN, conffile=str(self.cluster.conf))
+            stack.callback(self._client.shutdown)
+            self._client.connect()
             self._start_gateways()
             for observer in self._observers:
                 observer.start()
@@ -106,12 +115,31 @@ class HostsApart:
         return [name for name in self.cluster.daemons if name.split('.')[0] in kinds]
 
     def active_mgr(self) -> str:
-        return f'mgr.{self.cluster.active_mgr()}'
+        return f'mgr.{self.ask("mgr dump")["active_name"]}'
+
+    def mon_leader(self) -> str:
+        return f'mon.{self.ask("quorum_status")["quorum_leader_name"]}'
 
     def seat_primaries(self) -> List[str]:
         """The primary OSD of each seat."""
-        names = self.cluster.ceph_json('config-key', 'get', f'mgr/{MODULE}/group/rbd/{GROUP}')['seats']
-        return [f'osd.{self.cluster.ceph_json("osd", "map", "rbd", name, MODULE)["acting_primary"]}' for name in names]
+        names = self.ask('config-key get', key=f'mgr/{MODULE}/group/rbd/{GROUP}')['seats']
+        return [f'osd.{self.ask("osd map", pool=POOL, object=name, nspace=MODULE)["acting_primary"]}' for name in names]
+
+    def data_primary(self, ana_group: int) -> str:
+        """The primary OSD of the first data of a namespace in this ANA group."""
+        assert self._client
+        with self._client.open_ioctx(POOL) as ioctx, rbd.Image(ioctx, f'disk{ana_group}', read_only=True) as image:
+            first = f'{image.block_name_prefix()}.{0:016x}'
+        return f'osd.{self.ask("osd map", pool=POOL, object=first)["acting_primary"]}'
+
+    def ask(self, prefix: str, **arguments: str) -> Any:
+        """The mons, by a client that is connected: to start a program takes seconds on a busy machine."""
+        assert self._client
+        code, answer, text = self._client.mon_command(json.dumps({'prefix': prefix, 'format': 'json', **arguments}), b'',
+                                                      timeout=MON_S)
+        if code:
+            raise CommandFailed([prefix, *arguments.values()], code, answer.decode(), text)
+        return json.loads(answer)
 
     def targets(self) -> Dict[str, Optional[int]]:
         """Pid by gateway."""

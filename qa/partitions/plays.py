@@ -8,15 +8,18 @@ from __future__ import annotations
 import signal
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Callable, ContextManager, Dict, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Callable, ContextManager, Dict, FrozenSet, Iterable, Iterator, List, Optional
 
-from .hosts_apart import OWNERS, HostsApart
+from target_sim.initiator import Host
+
+from .hosts_apart import NQN, OWNERS, HostsApart
 from .outcome import Expectation, Outcome
 
 Disturbance = Callable[[HostsApart], ContextManager[None]]
 VICTIM = OWNERS[1]
 NOTICED_S = 1.0
+WRITE, BLOCK = 0x01, 512
 
 
 @dataclass(frozen=True)
@@ -35,14 +38,15 @@ class Play:
         timeline.begin(self.name)
         apart.wait_well()
         targets = apart.targets()
-        from_s = timeline.event(self.name)
         try:
             with self.disturb(apart):
+                from_s = timeline.event(self.name)
                 apart.pass_until(from_s + self.hold_s)
         finally:
             apart.network.heal()
         mended_s = time.monotonic()
         timeline.add('mended')
+        ended = _ended(apart, targets)
         # What was lost last is missed a little later.
         apart.pass_until(mended_s + NOTICED_S)
         apart.wait_well()
@@ -50,11 +54,20 @@ class Play:
         timeline.end()
         moved = frozenset(group for group, owner in OWNERS.items()
                           for sample in history.between(from_s, to_s) if sample.optimized(group) - {owner})
-        ended = frozenset(name for name, pid in apart.targets().items() if pid != targets[name])
-        served_s = max([_moved_after(apart, group, from_s) for group in moved]
+        late = _ended(apart, targets) - ended
+        served_s = max([_moved_after(apart, group, from_s) for group in moved if not _all(ended)]
                        or [_served_after(apart, group, mended_s) for group in OWNERS])
-        return Outcome(self.name, moved, ended, max(history.no_path_s(group, from_s, to_s) for group in OWNERS),
+        return Outcome(self.name, moved, ended, late, max(history.no_path_s(group, from_s, to_s) for group in OWNERS),
                        served_s, to_s - mended_s, history.overlaps(from_s, to_s))
+
+
+def _all(ended: FrozenSet[str]) -> bool:
+    """Nobody was left to move to."""
+    return ended == frozenset(OWNERS.values())
+
+
+def _ended(apart: HostsApart, before: Dict[str, Optional[int]]) -> FrozenSet[str]:
+    return frozenset(name for name, pid in apart.targets().items() if pid != before[name])
 
 
 def _moved_after(apart: HostsApart, ana_group: int, from_s: float) -> float:
@@ -94,6 +107,19 @@ def _cut_from_one_seat(apart: HostsApart) -> Iterator[None]:
 
 
 @contextmanager
+def _cut_from_data(apart: HostsApart) -> Iterator[None]:
+    """All beacons pass, and two seats; the write of a host hangs."""
+    gateway = apart.gateways[VICTIM]
+    host = Host(gateway.listener_port, NQN, address=gateway.address)
+    try:
+        apart.network.cut(VICTIM, apart.data_primary(1))
+        host.io[0].submit(WRITE, 1, cdw10=0, data=bytes(BLOCK))
+        yield
+    finally:
+        host.close()
+
+
+@contextmanager
 def _cut_gateways_apart(apart: HostsApart) -> Iterator[None]:
     apart.network.cut(*OWNERS.values())
     yield
@@ -108,6 +134,14 @@ def _cut_mgr_from_mons(apart: HostsApart) -> Iterator[None]:
 @contextmanager
 def _cut_mgr_off(apart: HostsApart) -> Iterator[None]:
     apart.network.isolate(apart.active_mgr())
+    yield
+
+
+@contextmanager
+def _all_links(apart: HostsApart) -> Iterator[None]:
+    hosts = [*apart.names('mon', 'mgr', 'osd'), *apart.gateways]
+    for host in hosts:
+        apart.network.cut_from(host, hosts)
     yield
 
 
@@ -156,11 +190,38 @@ def _killed(choose: Callable[[HostsApart], Iterable[str]]) -> Disturbance:
     return disturb
 
 
+def _one_of_each(apart: HostsApart) -> List[str]:
+    """The daemons of a server that had bad luck with what was placed on it."""
+    return [apart.active_mgr(), *_mon_leader(apart), *_one_seat(apart)]
+
+
+@contextmanager
+def _server_killed(apart: HostsApart) -> Iterator[None]:
+    gateway = apart.gateways[VICTIM]
+    with _killed(_one_of_each)(apart):
+        gateway.kill('all')
+        try:
+            yield
+        finally:
+            gateway.start()
+
+
+@contextmanager
+def _server_vanished(apart: HostsApart) -> Iterator[None]:
+    for name in [*_one_of_each(apart), VICTIM]:
+        apart.network.isolate(name)
+    yield
+
+
 def _everything(apart: HostsApart) -> Iterable[str]:
     return apart.names('mon', 'mgr', 'osd')
 
 
-def _one_seat(apart: HostsApart) -> Iterable[str]:
+def _osds(apart: HostsApart) -> Iterable[str]:
+    return apart.names('osd')
+
+
+def _one_seat(apart: HostsApart) -> List[str]:
     return apart.seat_primaries()[:1]
 
 
@@ -168,34 +229,49 @@ def _two_seats(apart: HostsApart) -> Iterable[str]:
     return apart.seat_primaries()[:2]
 
 
-def _mon_leader(apart: HostsApart) -> Iterable[str]:
-    return [f'mon.{apart.cluster.ceph_json("quorum_status")["quorum_leader_name"]}']
+def _mon_leader(apart: HostsApart) -> List[str]:
+    return [apart.mon_leader()]
 
 
 # -- the plays ------------------------------------------------------------------------------------------------------
 
 _FAILOVER = Expectation(dark_s=7.0, served_s=7.0, moves=frozenset({1}), ends=frozenset({VICTIM}))
 
+# Seats and mons that are silent together look like a cable that was pulled, so the targets end.  OSDs that wake do not
+# serve at once: for up to 8 s their placement groups are "laggy".
+_STANDSTILL = Expectation(dark_s=45.0, served_s=15.0, moves=None, ends=frozenset(OWNERS.values()))
+
 PLAYS = (
     Play('gateway cut from the cluster', _cut('mon', 'mgr', 'osd'), 10, _FAILOVER, quick=True),
-    Play('gateway cut from the OSDs', _cut('osd'), 10, _FAILOVER),
-    Play('gateway cut from the mons', _cut('mon'), 12, quick=False),
+    Play('gateway cut from the cluster for 2 s', _cut('mon', 'mgr', 'osd'), 2, Expectation(dark_s=2.0, served_s=2.0)),
+    Play('gateway cut from the OSDs', _cut('osd'), 10, _FAILOVER, quick=True),
+    Play('gateway cut from the mons', _cut('mon'), 12),
     Play('gateway cut from the mgrs', _cut('mgr'), 6, quick=True),
     Play('gateway cut from the OSD of one seat', _cut_from_one_seat, 10),
+    Play('gateway cut from the OSD of its data', _cut_from_data, 30, replace(_FAILOVER, dark_s=7.0, served_s=20.0)),
     Play('gateways cut from one another', _cut_gateways_apart, 5, quick=True),
     Play('nothing from the gateway arrives', _cut('mon', 'mgr', 'osd', one_way='to'), 10, _FAILOVER),
-    Play('nothing to the gateway arrives', _cut('mon', 'mgr', 'osd', one_way='from'), 10, _FAILOVER, quick=True),
+    Play('nothing to the gateway arrives', _cut('mon', 'mgr', 'osd', one_way='from'), 10, _FAILOVER),
+    Play('all links cut for 2 s', _all_links, 2, Expectation(dark_s=2.0, served_s=2.0)),
+    Play('all links cut for 20 s', _all_links, 20, _STANDSTILL),
     Play('mgr cut from the mons', _cut_mgr_from_mons, 45),
     Play('mgr cut from everything', _cut_mgr_off, 45),
     Play('lossy link (5 %)', _lossy(5), 20),
-    Play('slow and lossy link (2 Mbit/s, 3 %)', _lossy(3, 2000), 20, quick=True),
-    Play('OSD of one seat paused', _paused(_one_seat), 10),
-    Play('OSD of one seat cut from everything', _isolate_osd, 10),
+    Play('slow and lossy link (2 Mbit/s, 3 %)', _lossy(3, 2000), 10, quick=True),
+    Play('very lossy link (15 %)', _lossy(15), 20),
+    # The other OSDs may not even serve reads without it, from 8 to 16 s on until the mons have given it up.
+    Play('OSD of one seat paused', _paused(_one_seat), 40, Expectation(dark_s=25.0)),
+    Play('OSD of one seat cut from everything', _isolate_osd, 40, Expectation(dark_s=25.0)),
     Play('OSD of one seat killed', _killed(_one_seat), 10),
     Play('OSDs of two seats paused', _paused(_two_seats), 10, Expectation(dark_s=10.0, served_s=1.0), quick=True),
+    Play('all OSDs paused for 15 s', _paused(_osds), 15, Expectation(dark_s=25.0, served_s=10.0)),
+    Play('all OSDs paused for 25 s', _paused(_osds), 25, Expectation(dark_s=35.0, served_s=10.0)),
     Play('mon leader killed', _killed(_mon_leader), 10),
+    Play('mgr, mon leader, OSD and gateway killed', _server_killed, 20, replace(_FAILOVER, dark_s=12.0, served_s=12.0)),
+    # Two seats of three are left, and no placement group takes writes until the mons have given up the OSD.
+    Play('mgr, mon leader, OSD and gateway vanish', _server_vanished, 60, replace(_FAILOVER, dark_s=50.0, served_s=50.0)),
     Play('whole cluster paused for 4 s', _paused(_everything), 4, Expectation(dark_s=3.0, served_s=1.0), quick=True),
-    Play('whole cluster paused for 15 s', _paused(_everything), 15, Expectation(dark_s=25.0, served_s=10.0)),
-    Play('whole cluster paused for 30 s', _paused(_everything), 30, Expectation(dark_s=40.0, served_s=10.0)),
+    Play('whole cluster paused for 15 s', _paused(_everything), 15, _STANDSTILL),
+    Play('whole cluster paused for 30 s', _paused(_everything), 30, _STANDSTILL),
 )
 BY_NAME: Dict[str, Play] = {play.name: play for play in PLAYS}
