@@ -11,6 +11,8 @@ import secrets
 import threading
 import time
 from contextlib import contextmanager
+from functools import partial
+from queue import Empty, SimpleQueue
 from typing import Callable, Dict, FrozenSet, Iterator, List, Optional, Tuple
 
 import rados
@@ -24,6 +26,7 @@ from testbed.waiting import wait_until
 
 NAMESPACE = 'nvmeof_ha'
 BEACON_S = 0.5
+READ_S = 0.25
 NQN = 'nqn.2016-06.io.spdk:peer'
 
 
@@ -65,8 +68,8 @@ class SeatReader:
         found: List[Optional[Map]] = []
         for name in self.names:
             try:
-                found.append(wire.decode_map(self.omap(name)[register.MAP_KEY]))
-            except (wire.WireError, KeyError, rados.ObjectNotFound):
+                found.append(_decoded(self.omap(name).get(register.MAP_KEY)))
+            except rados.ObjectNotFound:
                 found.append(None)
         return found
 
@@ -74,12 +77,44 @@ class SeatReader:
         """The map that two seats hold."""
         return register.judge(self.maps()).permits
 
+    def agreed_soon(self, within_s: float) -> Optional[Map]:
+        """The same, from those seats that answer by then: a stalled placement group delays nobody."""
+        answers: 'SimpleQueue[Tuple[int, rados.Completion, Iterator, rados.ReadOp]]' = SimpleQueue()
+        for seat, name in enumerate(self.names):
+            read_op = rados.ReadOp()
+            read_op.create()
+            values, _ = self.ioctx.get_omap_vals_by_keys(read_op, (register.MAP_KEY,))
+            self.ioctx.operate_aio_read_op(read_op, name, partial(_answered, answers, seat, values, read_op), None)
+        maps: List[Optional[Map]] = [None] * register.SEATS
+        deadline = time.monotonic() + within_s
+        for _ in maps:
+            try:
+                seat, completion, values, read_op = answers.get(timeout=max(0.0, deadline - time.monotonic()))
+            except Empty:
+                break
+            if completion.get_return_value() == 0:
+                maps[seat] = _decoded(dict(values).get(register.MAP_KEY))
+            read_op.release()
+        return register.judge(maps).permits
+
     def wait_for(self, condition: Callable[[Map], object], timeout_s: float, what: str) -> Map:
         """The first agreed map for which the condition holds."""
         def look() -> Optional[Map]:
             gateway_map = self.agreed()
             return gateway_map if gateway_map is not None and condition(gateway_map) else None
         return wait_until(look, timeout_s, what, interval_s=0.05, not_yet=(rados.ObjectNotFound,))
+
+
+def _answered(answers: 'SimpleQueue', seat: int, values: Iterator, read_op: rados.ReadOp,
+              completion: rados.Completion) -> None:
+    answers.put((seat, completion, values, read_op))
+
+
+def _decoded(data: Optional[bytes]) -> Optional[Map]:
+    try:
+        return None if data is None else wire.decode_map(data)
+    except wire.WireError:
+        return None
 
 
 def notify(seats: SeatReader, payload: str, seat: int = 0, wait_s: float = 5.0) -> Optional[bytes]:
@@ -109,6 +144,7 @@ class Peer:
         self._number = number
         self._sequence = 0
         self._stopped = False
+        self._map: Optional[Map] = None
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self.instance: Optional[Instance] = None
@@ -162,7 +198,8 @@ class Peer:
             self._ended.wait(max(0.02, BEACON_S - (time.monotonic() - started)))
 
     def _beat(self) -> None:
-        gateway_map = self._seats.agreed()
+        # What cannot be read now changes nothing: a gateway beacons on while its seats stall.
+        gateway_map = self._map = self._seats.agreed_soon(READ_S) or self._map
         if gateway_map is None:
             return
         gateway = gateway_map.gateway(self.gateway_id)
