@@ -1,7 +1,8 @@
 """Watches how long each of the host's writers has waited for a write, and keeps every stall with its time.
 
 A writer's own figures have only the longest one of a window; here each counts, so that it can be laid to the fault that
-was under way. Lengths are at most `PERIOD_S` too long, never too short.
+was under way. The length of the longest one is exact; others, which ended between two looks, are too short by less than
+the time between these.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class StallWatch(Observer):
         self._tell = tell
         self._open: Dict[int, Stall] = {}
         self._past: List[Stall] = []
+        self._longest: Dict[int, float] = {}   # of each writer's window, at the last look
 
     def stalls(self, from_s: float) -> List[Stall]:
         """Those that began then or later."""
@@ -54,11 +56,14 @@ class StallWatch(Observer):
         waits = Stall(nsid, now_s - gap_s, gap_s)
         open_one = self._open.get(nsid)
         if open_one is not None and waits.from_s > open_one.from_s + open_one.seconds:
-            # It ended between two looks; the window's longest is at least as long as any.
-            seconds = max(open_one.seconds, min(waits.from_s - open_one.from_s, window_longest_s))
+            # It ended between two looks; if the window's longest has grown meanwhile, it was that one.
+            grew = window_longest_s > self._longest.get(nsid, 0.0)
+            longest_s = min(waits.from_s - open_one.from_s, window_longest_s)
+            seconds = max(open_one.seconds, longest_s if grew else 0.0)
             self._past.append(replace(open_one, seconds=seconds))
-            self._tell(f'host: a write to namespace {nsid} took up to {seconds:.2f} s', now_s)
+            self._tell(f'host: a write to namespace {nsid} took {seconds:.2f} s', now_s)
             del self._open[nsid]
+        self._longest[nsid] = window_longest_s
         if gap_s >= SHORTEST_S:
             began_s = self._open[nsid].from_s if nsid in self._open else waits.from_s
             self._open[nsid] = Stall(nsid, began_s, now_s - began_s)

@@ -35,6 +35,13 @@ def test_a_stall_is_seen_while_it_lasts_and_has_its_whole_length_afterwards():
     assert watch.stalls(10.2) == []
 
 
+def test_a_stall_that_is_not_the_longest_of_its_window_is_not_taken_for_that_one():
+    watch = StallWatch({}, lambda _text, _at_s: None)
+    for now_s, gap_s in ((10.0, 0.1), (20.0, 0.9), (25.0, 0.1)):
+        watch.take(1, now_s, gap_s, 14.7)
+    assert [round(stall.seconds, 2) for stall in watch.stalls(0)] == [0.9]
+
+
 def test_a_stall_is_laid_to_all_that_was_under_way_and_one_alone_to_its_only_kind():
     result = Result(1, [])
     faults = [played('kill-host', 10, 20), played('pause-mgr', 18, 22), played('pause-mgr', 60, 61)]
