@@ -1,5 +1,5 @@
-"""``python -m conformance LOG ... [--group POOL/GROUP] [--json FILE]``: replay logs of mgrs, traces of gateways, and both
-of testbed clusters."""
+"""``python -m conformance LOG ... [--group POOL/GROUP] [--json FILE]``: replay logs of mgrs, traces of gateways,
+and both of testbed clusters."""
 
 from __future__ import annotations
 

@@ -17,8 +17,10 @@ SHOWN = 3000
 
 
 class DriverReplay:
-    """One gateway group, or the standby, in one log file.  A damaged line is forgiven when the mgr began anew after it: it was killed in
-    the middle of the line."""
+    """One gateway group, or the standby, in one log file.
+
+    A damaged line is forgiven when the mgr began anew after it: it was killed in the middle of the line.
+    """
 
     def __init__(self, result: Result) -> None:
         self._result = result
@@ -27,7 +29,10 @@ class DriverReplay:
         self._damaged = self._refused = ""
 
     def take(self, place: Place, text: str) -> Optional[trace.Line]:
-        """The line, once it was replayed.  Raises ``Violation``; the next state that was logged is a new beginning."""
+        """The line, once it was replayed; None if it counts for nothing.
+
+        Raises ``Violation``; the next state that was logged is a new beginning.
+        """
         try:
             line = trace.decode(text)
         except PlainError as error:
@@ -44,7 +49,7 @@ class DriverReplay:
             raise Violation(f"{place}: {type(error).__name__}: {error}; event {_event(line)}") from None
         except Violation as violation:
             raise Violation(f"{place}: {violation}") from None
-        return line
+        return None if self._refused else line
 
     def _replayed(self, line: trace.Line, state: Any, missing: int) -> Any:
         if isinstance(line, trace.Began):
