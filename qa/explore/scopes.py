@@ -94,6 +94,7 @@ CORE: Tuple[Scope, ...] = (
     Scope("a host is lost and the mgr is replaced", 2, 2, Budget(host_losses=1, **MGR), 8000, seconds=17),
     Scope("a gateway is cut off and the mgr is replaced", 2, 2, Budget(cuts=1, **MGR), 13000, seconds=30),
     Scope("an agent restarts and the mgr is replaced", 2, 2, Budget(agent_restarts=1, late=1, **MGR), 600),
+    Scope("beacons are lost for a while and the mgr is replaced", 2, 2, Budget(silences=1, **MGR), 426),
     Scope("a planned stop and the mgr is replaced", 2, 2, Budget(leaves=1, **MGR), 1039),
     Scope("a promotion is declined and the mgr is replaced", 2, 2, Budget(crashes=1, declines=1, **MGR), 7000,
           seconds=19),
@@ -118,7 +119,8 @@ CORE: Tuple[Scope, ...] = (
     Scope("a gateway is deleted and another one dies", 2, 2, Budget(deletions=1, crashes=1), 5000,
           most_states=5000, seconds=6),
     # three gateways
-    Scope("three gateways, one dies", 3, 1, Budget(crashes=1), 1850),
+    Scope("three gateways, a target dies", 3, 1, Budget(crashes=1), 1850),
+    Scope("three gateways, a host is lost", 3, 1, Budget(host_losses=1), 4229, seconds=6),
     Scope("three gateways with an ANA group each, two targets die", 3, 3, Budget(crashes=2, **MGR), 10_000,
           most_states=10_000, seconds=40),
 )

@@ -17,8 +17,13 @@ RESULTS: List[Result] = []
 
 
 @pytest.fixture(scope="module")
-def running():
-    return time.monotonic(), begin(JOBS, [scope.name for scope in SCOPES])
+def running(request):
+    """When it began, and the scopes of the tests that are wanted, under way."""
+    chosen = [item.callspec.params.get("scope") for item in request.session.items if hasattr(item, "callspec")]
+    futures = begin(JOBS, [scope.name for scope in SCOPES if scope in chosen])
+    yield time.monotonic(), futures
+    for future in futures.values():
+        future.cancel()
 
 
 @pytest.mark.timeout(900)
