@@ -93,6 +93,11 @@ class GroupDriver:
     def osd_map_changed(self) -> None:
         self._put(self._placement.osd_map_changed)
 
+    @property
+    def state(self) -> Optional[State]:
+        """As of the last step; None until the group was taken over."""
+        return self._state
+
     # -- the body ---------------------------------------------------------------------------------------------------
 
     def body(self) -> Turns[None]:

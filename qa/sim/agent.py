@@ -1,7 +1,7 @@
-"""The agent of one gateway host.  Real are the plan and what may be confirmed (``core.gateway``), the lease and the rules for
-reading seats.  A stand-in is what carries the plan out: it does by turns of one process what ``gw_agent.plan_runner`` does
-by tasks, in the same order and with the same rules for trying, declining and giving up, and beacons as
-``gw_agent.beacons`` does.
+"""The agent of one gateway host.  Real are the plan and what may be confirmed (``core.gateway``), the lease and the
+rules for reading seats.  A stand-in is what carries the plan out: it does by turns of one process what
+``gw_agent.plan_runner`` does by tasks, in the same order and with the same rules for trying, declining and giving
+up.
 
 Facts followed (facts on spdk-rpc, sections 6 and 8): a context fetches the newest OSD map when it is made to; a drain
 returns when the namespace's I/O is done.
@@ -10,20 +10,18 @@ returns when the namespace's I/O is done.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Protocol, Set, Tuple
 
-from nvmeof_ha.core import gateway, lease, register, wire
-from nvmeof_ha.core.events import Beacon, Confirmation, TargetState
+from nvmeof_ha.core import gateway, lease, register
+from nvmeof_ha.core.events import Confirmation
 from nvmeof_ha.core.gateway import INACCESSIBLE, MIXED, OPTIMIZED
-from nvmeof_ha.core.model import NO_VERSION, AnaGroup, Instance, Phase, Subsystem, Version
+from nvmeof_ha.core.model import NO_VERSION, AnaGroup, Instance, Phase, Version
 
-from .ceph import Client, ControlObjects
+from .beacons import Beacons, HostOfBeacons
+from .ceph import Client
 from .mons import Mons
-from .network import Network
 from .processes import Body, Process, World
 from .target import Target
-from .warden import Warden
 
 BOOT_S = (0.2, 0.8)
 ATTACH_S = 0.02
@@ -34,27 +32,18 @@ LOOK_AGAIN_S = 0.05
 LOOK_S = 1.0
 BARRIER_TIMEOUT_S = 3.0
 BARRED_RETRY_S = 0.2
-OUTSTANDING_PER_SEAT = 6
-NOTIFY_TIMEOUT_S = 2.0
-IDLE_S = 1.0
 
 
-class HostOfAgent(Protocol):
+class HostOfAgent(HostOfBeacons, Protocol):
     """What an agent needs of its host."""
 
-    name: str
     world: World
-    network: Network
-    objects: ControlObjects
     mons: Mons
     target: Optional[Target]
-    warden: Warden
     barred: bool
     hanging: bool
 
     def set_state(self, target: Target, ana_group_id: int, state: str) -> None: ...
-
-    def subsystems(self) -> Tuple[Subsystem, ...]: ...
 
 
 class Call(NamedTuple):
@@ -71,21 +60,17 @@ class Agent:
         self.view, self._fresh = host.warden.view, host.warden.latest
         self.lease_until_s, self._was_valid = 0.0, False
         self.turned_s = process.clock.now()
-        self.sequence = sequence
-        self._instance: Optional[Instance] = None
-        self._target: Optional[Target] = None
+        self.instance: Optional[Instance] = None
+        self.target: Optional[Target] = None
         """The target that it is attached to."""
         self._attaching: Optional[Target] = None
         self._changed = True
-        self._beacon_due_s, self._everywhere, self._said_urgent = 0.0, False, ()  # type: ignore[var-annotated]
-        self._turn_of_seats, self._outstanding = 0, [0] * register.SEATS
-        self._full_wanted, self._digest_sent = True, ""
-        self._asked_for = NO_VERSION
+        self.beacons = Beacons(host, self, client, sequence)
         self._forget_target()
         process.start(self._run())
 
     def _forget_target(self) -> None:
-        self._target = None
+        self.target = None
         self._known = gateway.Target()
         self._declining: Dict[int, Version] = {}
         self._tried: Set[Tuple[int, Version]] = set()
@@ -93,13 +78,13 @@ class Agent:
         self._retry_at_s: Dict[str, float] = {}
         self._call: Optional[Call] = None
         self._gone_s: Optional[float] = None
-        self._presumed, self._serves_from_s, self._look_due_s = False, float("inf"), 0.0
+        self._presumed, self.serves_from_s, self._look_due_s = False, float("inf"), 0.0
         self.confirmations: Tuple[Confirmation, ...] = ()
         self.version = NO_VERSION
 
     def guards(self, target: Target) -> bool:
         """It runs, and would make this target inaccessible at the end of its lease."""
-        return self.process.alive and not self.process.stopped and self._target is target
+        return self.process.alive and not self.process.stopped and self.target is target
 
     # -- what arrives -----------------------------------------------------------------------------------------------
 
@@ -119,16 +104,16 @@ class Agent:
 
     def _take_status(self) -> None:
         candidate = self._host.warden.candidate
-        if candidate != self._instance:
-            self._instance, self.lease_until_s = candidate, 0.0
-        if self._target is not None and self._target is not self._host.target:
+        if candidate != self.instance:
+            self.instance, self.lease_until_s = candidate, 0.0
+        if self.target is not None and self.target is not self._host.target:
             self._forget_target()
         self._extend()
         self._look_again()
 
     def _extend(self) -> None:
-        if self._instance is not None:
-            self.lease_until_s = lease.extend(self.lease_until_s, self._fresh[0], self._instance, self._fresh[1])
+        if self.instance is not None:
+            self.lease_until_s = lease.extend(self.lease_until_s, self._fresh[0], self.instance, self._fresh[1])
 
     @property
     def lease_valid(self) -> bool:
@@ -154,13 +139,13 @@ class Agent:
         if self._changed:
             self._changed = False
             self._attach(now)
-            if self._target is not None and not self._host.hanging:
-                self._work(self._target, now)
-        self._beacon(now)
+            if self.target is not None and not self._host.hanging:
+                self._work(self.target, now)
+        self.beacons.turn(now)
 
     def _look(self, now: float) -> None:
         """Read the target back now and then: the warden may have changed it."""
-        target = self._target
+        target = self.target
         if target is not None and self._call is None and now >= self._look_due_s and not target.process.stopped:
             self._look_due_s = now + LOOK_S
             if self._known.states != target.states:
@@ -169,13 +154,13 @@ class Agent:
 
     def _patience_s(self) -> float:
         now = self.process.clock.now()
-        due = [self._beacon_due_s, *self._retry_at_s.values()]
+        due = [self.beacons.due_s, *self._retry_at_s.values()]
         if now < self.lease_until_s:
             due.append(self.lease_until_s)
         if self._call is not None:
             due.append(self._call.sent_s + SET_TIMEOUT_S)
             if self._gone_s is not None:
-                due.append(self._gone_s + self._timing_of_restriction())
+                due.append(self._gone_s + self._host.warden.timing.restrict_s / 2)
         return max(0.001, min(due) - now)
 
     def _later(self, delay_s: float, call: Any, *args: Any) -> None:
@@ -184,7 +169,7 @@ class Agent:
 
     def _attach(self, now: float) -> None:
         target = self._host.target
-        if target is None or target is self._attaching or target.instance != self._instance:
+        if target is None or target is self._attaching or target.instance != self.instance:
             return
         self._attaching = target
         wait_s = max(0.0, target.serves_from_s - self.process.world.now) + ATTACH_S
@@ -195,9 +180,9 @@ class Agent:
         self.process.run(self._read_back, target, dict(target.states))
 
     def _read_back(self, target: Target, states: Dict[int, str]) -> None:
-        if target is self._host.target and self._target is not target:
+        if target is self._host.target and self.target is not target:
             self._forget_target()
-            self._target = target
+            self.target = target
             self._known = gateway.Target(states=states, addresses=target.addresses)
             self._look_again()
 
@@ -227,8 +212,8 @@ class Agent:
 
     def _permit(self, target: Target, groups: FrozenSet[int], now: float) -> None:
         known = replace(self._known, declined={**self._known.declined, **self._declining})
-        allowed = frozenset(g for g in groups if gateway.may_be_optimized(self.view, target.instance, g, self.lease_valid,
-                                                                          known))
+        allowed = frozenset(g for g in groups if gateway.may_be_optimized(
+            self.view, target.instance, g, self.lease_valid, known))
         if not allowed:
             self._look_again()
             return
@@ -246,14 +231,11 @@ class Agent:
         target.ask("agent", carry_out)
 
     def _answered(self, target: Target, call: Call, states: Dict[int, str]) -> None:
-        if target is self._target:
+        if target is self.target:
             self._known = replace(self._known, states=states)
             self._look_again()
             if self._call is call:
                 self._call = None
-
-    def _timing_of_restriction(self) -> float:
-        return self._host.warden.timing.restrict_s / 2
 
     def _wait_for_call(self, target: Target, call: Call, now: float) -> None:
         """An optimized call that is unanswered when its permission is gone ends in the target's death."""
@@ -262,7 +244,7 @@ class Agent:
                             for g in call.groups)
             if self._gone_s is None and not permitted:
                 self._gone_s = now
-            if self._gone_s is not None and now - self._gone_s >= self._timing_of_restriction():
+            if self._gone_s is not None and now - self._gone_s >= self._host.warden.timing.restrict_s / 2:
                 warden = self._host.warden
                 warden.process.run(warden.kill, target, "it left the call that makes it optimized unanswered, and its "
                                                         "permission is gone")
@@ -282,10 +264,10 @@ class Agent:
 
     def _presume_tried(self) -> None:
         """Of the first agreed map: an earlier agent may have made optimized what is to be promoted, or declined it."""
-        if self._presumed or self.view.permits is None or self._target is None:
+        if self._presumed or self.view.permits is None or self.target is None:
             return
         self._presumed = True
-        instance = self._target.instance
+        instance = self.target.instance
         self._tried |= {(g.id, g.since) for g in self._promotions(instance)}
         waiting = gateway.declined_at_attach(self.view, instance, self._known.states)
         self._decline(instance, frozenset(waiting))
@@ -311,7 +293,7 @@ class Agent:
             self.version = view.permits.version
         self.confirmations = confirmations
         if news:
-            self._soon(everywhere=True)
+            self.beacons.soon(everywhere=True)
 
     def _decline(self, instance: Instance, ana_group_ids: FrozenSet[int]) -> None:
         for group in self._promotions(instance):
@@ -349,7 +331,7 @@ class Agent:
 
     def _drained(self, target: Target, key: Tuple[int, Version, bool], done: bool) -> None:
         ana_group_id, since, declines = key
-        if target is not self._target:
+        if target is not self.target:
             return
         if not done:
             self._later(LOOK_AGAIN_S, self._drain_again, target, key)
@@ -362,7 +344,7 @@ class Agent:
         self._look_again()
 
     def _drain_again(self, target: Target, key: Tuple[int, Version, bool]) -> None:
-        if target is self._target:
+        if target is self.target:
             self._busy.discard(key)
             self._look_again()
 
@@ -391,13 +373,13 @@ class Agent:
 
     def _passed(self, target: Target, key: object, waiting: FrozenSet[int]) -> None:
         """What waited for it is planned anew: lease and permission may be gone."""
-        if target is self._target and key in self._busy:
+        if target is self.target and key in self._busy:
             self._busy -= {key, "barrier"}
             self._known = replace(self._known, passed_osd_epoch=target.osd_epoch)
             self._look_again()
 
     def _barrier_late(self, target: Target, key: object, waiting: FrozenSet[int]) -> None:
-        if target is self._target and key in self._busy:
+        if target is self.target and key in self._busy:
             self._busy.discard(key)
             self._decline(target.instance, waiting)
             self._later(RETRY_S, self._barrier_again)
@@ -413,78 +395,11 @@ class Agent:
     def _configure(self, target: Target) -> None:
         """The first context may be used once the map names it and it has passed the newest fence."""
         record = gateway.admitted(self.view, target.instance)
-        if self._serves_from_s != float("inf") or record is None or not target.addresses <= record.addresses:
+        if self.serves_from_s != float("inf") or record is None or not target.addresses <= record.addresses:
             return
         assert self.view.permits is not None
         if max((g.osd_epoch for g in self.view.permits.ana_groups), default=0) > self._known.passed_osd_epoch:
             self._begin_barrier(target)
             return
-        self._serves_from_s = self.process.clock.now() + CONFIGURE_S
-        self._later(CONFIGURE_S, self._soon)
-
-    # -- beacons ----------------------------------------------------------------------------------------------------
-
-    def _soon(self, everywhere: bool = False) -> None:
-        self._beacon_due_s, self._everywhere = 0.0, self._everywhere or everywhere
-        self.process.wake()
-
-    def _beacon(self, now: float) -> None:
-        warden, target = self._host.warden, self._target
-        suspected = self._instance is not None and self.view.suspected(self._instance)
-        urgent = (self._instance, warden.reaped, warden.leaving.asked > 0, suspected, target)
-        if urgent != self._said_urgent:
-            self._said_urgent = urgent
-            self._soon(everywhere=True)
-        if now < self._beacon_due_s:
-            return
-        timing = warden.timing
-        self._beacon_due_s = now + timing.beacon_s
-        mute = now - warden.turned_s > timing.suspect_s - timing.beacon_s
-        if mute or self._instance is None and not warden.reaped:
-            return
-        everywhere = self._everywhere or suspected or warden.leaving.asked > 0 or bool(warden.reaped)
-        self._everywhere = False
-        self._send(self._full(self._build(now, target), target), everywhere)
-
-    def _build(self, now: float, target: Optional[Target]) -> Beacon:
-        warden = self._host.warden
-        self.sequence = max(self.sequence + 1, int(now * 1e6))
-        beacon = Beacon(self._host.name, self._instance, self.sequence, leaving=warden.leaving.asked > 0,
-                        reaped=warden.reaped)
-        if target is None or target.instance != self._instance:
-            return beacon
-        serves = now >= self._serves_from_s
-        return replace(beacon, version=self.version, target=TargetState.SERVING if serves else TargetState.STARTING,
-                       addresses=target.addresses, confirmations=self.confirmations,
-                       digest=str(self._host.subsystems() if serves else ()))
-
-    def _full(self, beacon: Beacon, target: Optional[Target]) -> Beacon:
-        if not beacon.addresses or not (self._full_wanted or beacon.digest != self._digest_sent):
-            return beacon
-        self._full_wanted, self._digest_sent = False, beacon.digest
-        serves = beacon.target is TargetState.SERVING
-        return replace(beacon, subsystems=self._host.subsystems() if serves else ())
-
-    def _send(self, beacon: Beacon, everywhere: bool) -> None:
-        data = wire.encode_beacon(beacon)
-        self._turn_of_seats += 1
-        for number, name in enumerate(self._host.warden.names):
-            mine = everywhere or number == self._turn_of_seats % register.SEATS
-            if mine and self._outstanding[number] < OUTSTANDING_PER_SEAT:
-                self._outstanding[number] += 1
-                self._host.objects.notify(self._client, name, data, NOTIFY_TIMEOUT_S,
-                                          partial(self._notified, number, beacon))
-
-    def _notified(self, number: int, beacon: Beacon, _code: int, acks: List[bytes]) -> None:
-        self.process.run(self._acked, number, beacon, acks)
-
-    def _acked(self, number: int, beacon: Beacon, acks: List[bytes]) -> None:
-        self._outstanding[number] -= 1
-        warden = self._host.warden
-        for ack in map(wire.decode_ack, filter(None, acks)):
-            if ack.version > self.view.version and ack.version != self._asked_for:
-                self._asked_for = ack.version
-                warden.process.run(warden.read_now)
-            self._full_wanted = self._full_wanted or beacon.gateway in ack.want_full
-            if beacon.reaped:
-                warden.process.run(warden.leaving.told, beacon.reaped)
+        self.serves_from_s = self.process.clock.now() + CONFIGURE_S
+        self._later(CONFIGURE_S, self.beacons.soon)

@@ -1,10 +1,10 @@
 """RADOS as the control plane and the data path see it: placement groups, guarded omap writes, watch and notify.
 
-Facts followed (facts on ceph-mgr, sections 0, 4 and 5): a guarded omap write is atomic and fails with ECANCELED, or ENOENT
-without its object; an operation is never cancelled, so one that was given up may land late; a read waits behind an
-unfinished write of the same object; a blocklisted client is refused (ESHUTDOWN) by an OSD that has the map, and an OSD
-learns of a map from any client that has it; the watch of a dead client goes on delaying notifiers until it times out;
-bytes returned by a watch callback reach the notifier.
+Facts followed (facts on ceph-mgr, sections 0, 4 and 5): a guarded omap write is atomic and fails with ECANCELED, or
+ENOENT without its object; an operation is never cancelled, so one that was given up may land late; a read waits behind
+an unfinished write of the same object; a blocklisted client is refused (ESHUTDOWN) by an OSD that has the map, and an
+OSD learns of a map from any client that has it; the watch of a dead client goes on delaying notifiers until it times
+out; bytes returned by a watch callback reach the notifier.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _Op(NamedTuple):
 
 
 class PlacementGroup:
-    """Takes operations in order.  ``stalled``: nothing is done; ``half``: reads go on, but not behind a waiting write."""
+    """Takes operations in order.  ``stalled``: nothing is done; ``half``: reads go on, not behind a waiting write."""
 
     def __init__(self, mons: Mons) -> None:
         self._mons = mons
@@ -149,8 +149,8 @@ class ControlObjects:
 
     def notify(self, client: Client, name: str, data: bytes, timeout_s: float,
                ended: Callable[[int, List[bytes]], None]) -> None:
-        """Between OSD and watcher it is lost now and then, or comes twice, which stands for all that a broken session does
-        to it; the notifier hears of its time-out then."""
+        """Between OSD and watcher it is lost now and then, or comes twice, which stands for all that a broken session
+        does to it; the notifier hears of its time-out then."""
         notice = _Notice(self, client, name, data, timeout_s, ended)
         self._network.carry(client.place, "osds", 0.0, self._group(name).take,
                             _Op(client, name, False, notice.act, notice.sent))

@@ -248,9 +248,10 @@ def _move(group: Group) -> None:
     group.mgr.give(MoveAnaGroup(0, ana_group_id, to))
 
 
-FAULTS: List[Callable[[Group], None]] = [_crash, _crash, _crash, _stop, _stop, _stop, _stop, _cut, _cut, _lossy, _stall,
-                                         _stall, _slow, _slow, _replace_mgr, _replace_mgr, _pause_mgr, _late_ticks, _election, _bar,
-                                         _refuse, _leave, _delete, _disable, _move]
+FAULTS: List[Callable[[Group], None]] = [
+    _crash, _crash, _crash, _stop, _stop, _stop, _stop, _cut, _cut, _lossy, _stall, _stall, _slow, _slow, _replace_mgr,
+    _replace_mgr, _pause_mgr, _late_ticks, _election, _bar, _refuse, _leave, _delete, _disable, _move]
+"""Each as often as it is here."""
 
 
 def heal(group: Group) -> None:

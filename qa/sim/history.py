@@ -37,7 +37,7 @@ class Guarded(Protocol):
     outside_lease: bool
 
     def unguarded(self, since_s: float) -> bool:
-        """Nobody on it can make a target inaccessible or kill it that is optimized since then, now or until just now."""
+        """Nobody on it can make inaccessible or kill a target that is optimized since then, now or until just now."""
 
 
 class Promotion(NamedTuple):
@@ -121,8 +121,8 @@ class History:
     def landed(self, ana_group_id: int, order: int, stamp: int, who: Instance) -> None:
         newest_order, newest, whose = self._landed[ana_group_id]
         if stamp < newest or order < newest_order and whose != str(who):
-            raise Violation(f"ANA group {ana_group_id}: write {stamp} of {who}, given to it by promotion {order}, landed "
-                            f"after write {newest} of {whose}, by promotion {newest_order}")
+            raise Violation(f"ANA group {ana_group_id}: write {stamp} of {who}, given to it by promotion {order}, "
+                            f"landed after write {newest} of {whose}, by promotion {newest_order}")
         self._landed[ana_group_id] = (max(order, newest_order), stamp, str(who) if order >= newest_order else whose)
 
     def newest(self, ana_group_id: int) -> int:

@@ -68,7 +68,7 @@ class Host:
         return self._running is not None and self.warden.process.alive
 
     def new_agent(self) -> None:
-        sequence = self._running[1].sequence if self._running is not None else 0
+        sequence = self._running[1].beacons.sequence if self._running is not None else 0
         self.agent = Agent(self, Process(self.world, f"{self.name} agent", self.clock), self._client, sequence)
         self._running = (self.warden, self.agent)
 
@@ -123,8 +123,8 @@ class Host:
         return self.warden.process.stopped and not self.agent.guards(self.target)
 
     def unguarded(self, since_s: float) -> bool:
-        """Nobody here can make inaccessible or kill a target that has been optimized since then, or what is due since one
-        of them woke takes until now."""
+        """Nobody here can make inaccessible or kill a target that has been optimized since then, or what is due since
+        one of them woke takes until now."""
         return self._nobody_guards or since_s < self._woke_s and self.world.now - self._woke_s < self._restrict_s
 
     @property

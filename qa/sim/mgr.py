@@ -1,8 +1,8 @@
-"""One ceph-mgr with the module: the real driver of the gateway group, with its take-over, seats, probes, fencer, KV writer
-and channel, in virtual time on a world's RADOS and mons.
+"""One ceph-mgr with the module: the real driver of the gateway group, with its take-over, seats, probes, fencer, KV
+writer and channel, in virtual time on a world's RADOS and mons.
 
-What a mgr that begins finds in the mon KV store is what is stored there at that moment; it is blocklisted some time after
-another one became the active one, and never knows by itself.
+What a mgr that begins finds in the mon KV store is what is stored there at that moment; it is blocklisted some time
+after another one became the active one, and never knows by itself.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, Callable, Dict, Optional, Tuple
 from nvmeof_ha.core.actions import Reply
 from nvmeof_ha.core.events import Command
 from nvmeof_ha.core.model import Map
+from nvmeof_ha.core.soft import State
 from nvmeof_ha.core.timing import CLOCK_RATE_ERROR, Timing
 from nvmeof_ha.driver import GroupDriver
 from nvmeof_ha.kv_records import STORE_PREFIX, GroupKey, GroupRecord, Records, encode_group
@@ -35,8 +36,8 @@ class Broken(AssertionError):
 
 
 def begin_group(mons: Mons, names: Tuple[str, ...] = ()) -> None:
-    """The group is wanted; as the module stores it before its driver begins.  ``names``: of the seats, if they were chosen
-    before a mgr died."""
+    """The group is wanted; as the module stores it before its driver begins.  ``names``: of the seats, if they were
+    chosen before a mgr died."""
     mons.kv[STORE_PREFIX + KEY.record_key] = encode_group(GroupRecord(seats=names))
 
 
@@ -83,8 +84,8 @@ class Mgr:
         return self._driver.status.committed
 
     @property
-    def state(self) -> Any:
-        return self._driver._state
+    def state(self) -> Optional[State]:
+        return self._driver.state
 
     def give(self, command: Command) -> None:
         """What an operator asks for."""

@@ -1,9 +1,9 @@
 """Virtual time, and processes that can be killed, stopped and continued.
 
-A process is a generator: it yields how long it waits at most (seconds of its host's clock), and is sent what came for it
-(``post``), or None when the time is over or somebody woke it (``wake``); what takes no turn of it is a call (``run``,
-``soon``).  SIGSTOP holds all of that back until SIGCONT; SIGKILL ends it where it stands.  Host clocks differ in rate, by
-``timing.CLOCK_RATE_ERROR`` at most.
+A process is a generator: it yields how long it waits at most (seconds of its host's clock), and is sent what came for
+it (``post``), or None when the time is over or somebody woke it (``wake``); what takes no turn of it is a call
+(``run``, ``soon``).  SIGSTOP holds all of that back until SIGCONT; SIGKILL ends it where it stands.  Host clocks differ
+in rate, by ``timing.CLOCK_RATE_ERROR`` at most.
 """
 
 from __future__ import annotations

@@ -40,8 +40,8 @@ def run(seed: int, keep_timeline: bool = False) -> Result:
 
 
 def liveness_s(group: Group) -> float:
-    """How long a group may take from the end of all faults until everything is where it belongs: the sum of what may be
-    waited for one after the other, with the back-offs and flaps of the mgr and the hosts as the faults have left them."""
+    """How long a group may take from the end of all faults until everything is where it belongs: the sum of what may
+    be waited for one after the other, with the back-offs and flaps of mgr and hosts as the faults have left them."""
     timing, state, now = group.timing, group.mgr.state, group.mgr.process.clock.now()
     take_over_s = 2 * takeover.ANSWER_S + driver.RETRY_S
     depart_s = 2 * timing.suspect_s + timing.lease_wait_s

@@ -1,9 +1,9 @@
 """What makes a seed cheap and changes nothing that happens in it.
 
 Values are copied without checks that cannot fail (``quick_values``); some pure functions of immutable values remember
-what they said of the very same values; and what crosses as JSON in production crosses as a token here that leads back to
-the value (that the formats keep what they carry is ``unit``'s to show).  A test runs seeds with and without: the same must
-happen.
+what they said of the very same values; and what crosses as JSON in production crosses as a token here that leads back
+to the value (that the formats keep what they carry is ``unit``'s to show).  A test runs seeds with and without: the
+same must happen.
 """
 
 from __future__ import annotations

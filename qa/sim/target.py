@@ -1,8 +1,8 @@
 """The SPDK process of one instance: its ANA states, its RADOS clients, its I/O in flight.
 
-Facts followed (facts on spdk-rpc, sections 3, 6 and 8): an RPC takes one or two 4 ms ticks, requests of one connection are
-carried out in order; ``inaccessible`` ends new I/O and leaves I/O in flight alone; a stopped target answers nothing, keeps
-its connections, and carries out what waited when it runs again; it dies with its warden (PDEATHSIG).
+Facts followed (facts on spdk-rpc, sections 3, 6 and 8): an RPC takes one or two 4 ms ticks, requests of one connection
+are carried out in order; ``inaccessible`` ends new I/O and leaves I/O in flight alone; a stopped target answers
+nothing, keeps its connections, and carries out what waited when it runs again; it dies with its warden (PDEATHSIG).
 """
 
 from __future__ import annotations

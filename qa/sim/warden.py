@@ -1,7 +1,7 @@
-"""The warden of one gateway host.  Real are the lease (``core.lease``), the rules for reading seats (``core.register``), who
-may run (``gw_agent.admission``), how it leaves (``gw_agent.leaving``) and how often it starts a target
-(``gw_agent.start_pace``).  Stand-ins, as thin as they can be: its loop, the reading of the seats, JSON-RPC, child
-processes, the link to the agent (in order, at once).
+"""The warden of one gateway host.  Real are the lease (``core.lease``), the rules for reading seats
+(``core.register``), who may run (``gw_agent.admission``), how it leaves (``gw_agent.leaving``) and how often it
+starts a target (``gw_agent.start_pace``).  Stand-ins, as thin as they can be: its loop, the reading of the seats,
+JSON-RPC, child processes, the link to the agent (in order, at once).
 """
 
 from __future__ import annotations
@@ -241,8 +241,9 @@ class Warden:
             self.process.run(confirmed)
 
         def confirmed() -> None:
-            if self.ward is not None and self.ward.instance == target.instance and self.ward.restrict_since_s == asked_s:
-                self.ward = self.ward.restrict_confirmed()
+            ward = self.ward
+            if ward is not None and ward.instance == target.instance and ward.restrict_since_s == asked_s:
+                self.ward = ward.restrict_confirmed()
         target.ask("warden", carry_out)
 
     def _ask_mons(self, now: float) -> None:

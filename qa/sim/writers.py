@@ -1,8 +1,8 @@
 """The initiators: one for each ANA group, with one stamped write at a time, on whatever path is optimized.
 
-Most writes are quick; some are slow, in the target or on their way to the OSD, and those are what a failover must fence.
-A write that was not answered goes to another path when its connection broke or its keep-alive ran out, with the same
-stamp; nothing newer is written before it is acknowledged.
+Most writes are quick; some are slow, in the target or on their way to the OSD, and those are what a failover must
+fence. A write that was not answered goes to another path when its connection broke or its keep-alive ran out, with the
+same stamp; nothing newer is written before it is acknowledged.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ class Writer:
         world = self.group.world
         self._target, self._sent_s = target, world.now
         target.in_flight[self.id] = 1
-        target.process.soon(self._to_osd, world.between(self._pace(SLOW_IN_TARGET_S, QUICK_IN_TARGET_S)), target, attempt,
-                            self.acknowledged + 1, target.order[self.id])
+        queued_s = world.between(self._pace(SLOW_IN_TARGET_S, QUICK_IN_TARGET_S))
+        target.process.soon(self._to_osd, queued_s, target, attempt, self.acknowledged + 1, target.order[self.id])
 
     def _pace(self, slow_s: Tuple[float, float], quick_s: Tuple[float, float]) -> Tuple[float, float]:
         return slow_s if self.group.world.random.random() < self.group.slow_share else quick_s
