@@ -68,15 +68,15 @@ class WakeWatch(threading.Thread):
 
 
 CONTACT = json.dumps({"prefix": "quorum_status", "format": "json"})
-"""Answered by every mon that is there, also while there is no leader; so it tells a gateway that is cut off from one whose
-placement groups stall: only the former ends its target."""
+"""Answered by every mon that is there, also while there is no leader; so it tells a gateway that is cut off from one
+whose placement groups stall: only the former ends its target."""
 BLOCKLIST = json.dumps({"prefix": "osd blocklist ls"})
-"""Answered by a quorum only.  It tells a gateway that reaches the mons alone that it was fenced: the seats that say so are
-out of its reach."""
+"""Answered by a quorum only. It tells a gateway that reaches the mons alone that it was fenced: the seats that say so
+are out of its reach."""
 
 
 class MonProbe(threading.Thread):
-    """Asks the mons one question when told to, and calls `answered` (from its own thread) with the answer if one comes."""
+    """Asks the mons one question when told to; `answered` is called, from its own thread, with the answer if any."""
 
     def __init__(self, client: "rados.Rados", question: str, answered: Callable[[str], None]) -> None:
         super().__init__(name="mon-probe", daemon=True)
@@ -103,5 +103,5 @@ class MonProbe(threading.Thread):
 
 
 def blocklisted(answer: str) -> FrozenSet[str]:
-    """Addresses of the clients in the answer to `BLOCKLIST`, which has one a line, each with the time at which it ends."""
+    """Addresses of the clients in the answer to `BLOCKLIST`: one a line, each with the time at which it ends."""
     return frozenset(line.split()[0] for line in answer.splitlines() if line.strip())

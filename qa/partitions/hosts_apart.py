@@ -26,6 +26,8 @@ from testbed.sampler import Sampler
 from testbed.timeline import Timeline
 from testbed.waiting import wait_until
 
+from .write_watch import WriteWatch
+
 MODULE = 'nvmeof_ha'
 CLIENTS = 'clients'
 MONS = 3   # one of them may be lost
@@ -52,6 +54,8 @@ class HostsApart:
         self.sampler = Sampler({name: gateway.rpc_socket for name, gateway in self.gateways.items()}, NQN, OWNERS,
                                timeline.add)
         self.map_watch = MapWatch(self.cluster, GROUP, timeline.add)
+        self.write_watch = WriteWatch()
+        self._observers: List[Observer] = [self.sampler, self.map_watch, self.write_watch]
 
     def __enter__(self) -> HostsApart:
         with ExitStack() as stack:
@@ -63,8 +67,8 @@ class HostsApart:
                 self.cluster.ceph('config', 'set', 'mgr', f'mgr/{MODULE}/{name}', value)
             self.cluster.enable_module(MODULE)
             self._client = rados.Rados(name=ADMIN, conffile=str(self.cluster.conf))
-            stack.callback(self._client.shutdown)
             self._client.connect()
+            self.write_watch.begin(self._client)
             self._start_gateways()
             for observer in self._observers:
                 observer.start()
@@ -79,14 +83,12 @@ class HostsApart:
         for observer in self._observers:
             if observer.is_alive():
                 observer.stop()
+        if self._client:
+            self._client.shutdown()
         for gateway in self.gateways.values():
             gateway.kill('all')
             gateway.stop()
         self.cluster.stop()
-
-    @property
-    def _observers(self) -> List[Observer]:
-        return [self.sampler, self.map_watch]
 
     def _start_gateways(self) -> None:
         self._say('starting the gateways')
@@ -96,6 +98,7 @@ class HostsApart:
         first = self.gateways[OWNERS[1]]
         wait_until(lambda: self._configure(first, 'subsystem', 'add', '-n', NQN, '--no-group-append'), READY_S,
                    f'{first.name} to take a configuration', interval_s=0.3, not_yet=(CommandFailed,))
+        self._configure(first, 'host', 'add', '-n', NQN, '-t', '*')
         for gateway in self.gateways.values():
             self._configure(first, 'listener', 'add', '-n', NQN, '-t', gateway.name, '-a', gateway.address,
                             '-s', str(gateway.listener_port))
@@ -135,8 +138,8 @@ class HostsApart:
     def ask(self, prefix: str, **arguments: str) -> Any:
         """The mons, by a client that is connected: to start a program takes seconds on a busy machine."""
         assert self._client
-        code, answer, text = self._client.mon_command(json.dumps({'prefix': prefix, 'format': 'json', **arguments}), b'',
-                                                      timeout=MON_S)
+        question = json.dumps({'prefix': prefix, 'format': 'json', **arguments})
+        code, answer, text = self._client.mon_command(question, b'', timeout=MON_S)
         if code:
             raise CommandFailed([prefix, *arguments.values()], code, answer.decode(), text)
         return json.loads(answer)

@@ -13,9 +13,8 @@ NOBODY: FrozenSet[Any] = frozenset()
 
 @dataclass(frozen=True)
 class Expectation:
-    """`moves`: ANA groups that must leave their owner, None: whichever; `ends`: gateways whose target must end before the
-    play mends what it broke; no others may.
-    `dark_s`: the longest time for which no listener of an ANA group may be optimized.  `served_s`: see `Outcome`."""
+    """`moves`: ANA groups that must leave their owner, None: whichever; `ends`: gateways whose target must end before
+    the play mends what it broke; no others may.  `dark_s`, `served_s`: the most of what `Outcome` has."""
 
     dark_s: float = 0.0
     served_s: Optional[float] = None
@@ -25,10 +24,14 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Outcome:
-    """`ended`: whose target ended before the mending, `ended_late`: after it.  Times in seconds.  `dark_s`: the longest time
-    for which no listener of an ANA group was optimized.  `served_s`: where an ANA group moved to a gateway that was
-    there all the time, from the event until that was optimized for it; else from the mending until every ANA group
-    had an optimized listener.  `settled_s`: from the mending until all was as before."""
+    """`ended`: whose target ended before the mending, `ended_late`: after it.  Times in seconds:
+
+    `dark_s`: the longest time for which no listener of an ANA group was optimized;
+    `served_s`: where an ANA group moved to a gateway that was there all the time, from the event until that was
+    optimized for it; else from the mending until every ANA group had an optimized listener;
+    `rados_s`: the longest time for which RADOS itself let a write wait;
+    `settled_s`: from the mending until all was as before.
+    """
 
     name: str
     moved: FrozenSet[int]
@@ -36,6 +39,7 @@ class Outcome:
     ended_late: FrozenSet[str]
     dark_s: float
     served_s: float
+    rados_s: float
     settled_s: float
     overlaps: int
 
@@ -60,7 +64,7 @@ class Outcome:
                 'ended_late': sorted(self.ended_late)}
 
 
-COLUMNS = ('play', 'runs', 'moves', 'ends', 'without a path s', 'served s', 'settled s')
+COLUMNS = ('play', 'runs', 'moves', 'ends', 'without a path s', 'served s', 'RADOS waits s', 'settled s')
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
@@ -68,9 +72,10 @@ def table(outcomes: Sequence[Outcome]) -> str:
     rows: List[Sequence[str]] = [COLUMNS]
     for name in dict.fromkeys(outcome.name for outcome in outcomes):
         runs = [outcome for outcome in outcomes if outcome.name == name]
-        rows.append((name, str(len(runs)), _set([run.moved for run in runs]), _set([run.ended | run.ended_late for run in runs]),
-                     _spread([run.dark_s for run in runs]), _spread([run.served_s for run in runs]),
-                     _spread([run.settled_s for run in runs])))
+        rows.append((name, str(len(runs)), _set([run.moved for run in runs]),
+                     _set([run.ended | run.ended_late for run in runs]), _spread([run.dark_s for run in runs]),
+                     _spread([run.served_s for run in runs]),
+                     _spread([run.rados_s for run in runs]), _spread([run.settled_s for run in runs])))
     return aligned(rows)
 
 

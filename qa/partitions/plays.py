@@ -58,7 +58,8 @@ class Play:
         served_s = max([_moved_after(apart, group, from_s) for group in moved if not _all(ended)]
                        or [_served_after(apart, group, mended_s) for group in OWNERS])
         return Outcome(self.name, moved, ended, late, max(history.no_path_s(group, from_s, to_s) for group in OWNERS),
-                       served_s, to_s - mended_s, history.overlaps(from_s, to_s))
+                       served_s, apart.write_watch.stalled_s(from_s, to_s), to_s - mended_s,
+                       history.overlaps(from_s, to_s))
 
 
 def _all(ended: FrozenSet[str]) -> bool:
@@ -121,7 +122,8 @@ def _cut_from_data(apart: HostsApart) -> Iterator[None]:
 
 @contextmanager
 def _cut_gateways_apart(apart: HostsApart) -> Iterator[None]:
-    apart.network.cut(*OWNERS.values())
+    one, other = OWNERS.values()
+    apart.network.cut(one, other)
     yield
 
 
@@ -269,7 +271,8 @@ PLAYS = (
     Play('mon leader killed', _killed(_mon_leader), 10),
     Play('mgr, mon leader, OSD and gateway killed', _server_killed, 20, replace(_FAILOVER, dark_s=12.0, served_s=12.0)),
     # Two seats of three are left, and no placement group takes writes until the mons have given up the OSD.
-    Play('mgr, mon leader, OSD and gateway vanish', _server_vanished, 60, replace(_FAILOVER, dark_s=50.0, served_s=50.0)),
+    Play('mgr, mon leader, OSD and gateway vanish', _server_vanished, 60,
+         replace(_FAILOVER, dark_s=50.0, served_s=50.0)),
     Play('whole cluster paused for 4 s', _paused(_everything), 4, Expectation(dark_s=3.0, served_s=1.0), quick=True),
     Play('whole cluster paused for 15 s', _paused(_everything), 15, _STANDSTILL),
     Play('whole cluster paused for 30 s', _paused(_everything), 30, _STANDSTILL),

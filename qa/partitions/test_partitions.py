@@ -1,4 +1,4 @@
-"""Links that are cut and daemons that stand still: what moves and what ends is what the README says, and nothing else does.
+"""Links that are cut and daemons that stand still: what moves and what ends is what must, and nothing else does.
 
 All plays are there for `qa/partitions.sh`; here are those that are quick for what they tell.
 """

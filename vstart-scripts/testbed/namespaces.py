@@ -190,6 +190,6 @@ def _run(argv: List[str], text: str = '') -> str:
     except FileNotFoundError:
         raise NetworkError(f'there is no `{argv[0]}` here; vstart-scripts/setup.sh installs it') from None
     if done.returncode:
-        raise NetworkError(f'`{" ".join(argv)}` ended with {done.returncode}: {done.stdout.strip()}'
-                           + (f'\n{text}' if text else '') + '\nNetwork namespaces need root and a kernel that has them')
+        raise NetworkError(f'`{" ".join(argv)}` ended with {done.returncode}: {done.stdout.strip()}\n{text}'
+                           'Network namespaces need root and a kernel that has them')
     return done.stdout
