@@ -88,24 +88,24 @@ def register(name: str, least_states: int, most_states: int = 60_000, **counts: 
 MGR = {"mgr_replacements": 1}
 
 CORE: Tuple[Scope, ...] = (
-    Scope("first start and the mgr is replaced", 2, 2, Budget(**MGR), 12000, running=False, seconds=25),
+    Scope("first start and the mgr is replaced", 2, 2, Budget(**MGR), 10899, running=False, seconds=22),
     # two gateways, two ANA groups, one mgr replacement and one fault or command of each kind: fully
     Scope("a target dies and the mgr is replaced", 2, 2, Budget(crashes=1, **MGR), 4075, seconds=9),
-    Scope("a host is lost and the mgr is replaced", 2, 2, Budget(host_losses=1, **MGR), 8000, seconds=17),
-    Scope("a gateway is cut off and the mgr is replaced", 2, 2, Budget(cuts=1, **MGR), 13000, seconds=30),
-    Scope("an agent restarts and the mgr is replaced", 2, 2, Budget(agent_restarts=1, late=1, **MGR), 600),
+    Scope("a host is lost and the mgr is replaced", 2, 2, Budget(host_losses=1, **MGR), 8271, seconds=20),
+    Scope("a gateway is cut off and the mgr is replaced", 2, 2, Budget(cuts=1, **MGR), 15932, seconds=36),
+    Scope("an agent restarts and the mgr is replaced", 2, 2, Budget(agent_restarts=1, late=1, **MGR), 500),
     Scope("beacons are lost for a while and the mgr is replaced", 2, 2, Budget(silences=1, **MGR), 426),
     Scope("a planned stop and the mgr is replaced", 2, 2, Budget(leaves=1, **MGR), 1039),
-    Scope("a promotion is declined and the mgr is replaced", 2, 2, Budget(crashes=1, declines=1, **MGR), 7000,
-          seconds=19),
+    Scope("a promotion is declined and the mgr is replaced", 2, 2, Budget(crashes=1, declines=1, **MGR), 7837,
+          seconds=17),
     Scope("a fence fails and the mgr is replaced", 2, 2, Budget(crashes=1, fence_failures=1, **MGR), 4500, seconds=9),
     Scope("a gateway is deleted, created again, and the mgr is replaced", 2, 2,
           Budget(deletions=1, creations=1, **MGR), 2200, seconds=4),
-    Scope("a gateway is disabled and enabled, and the mgr is replaced", 2, 2, Budget(switches=2, **MGR), 5000,
-          seconds=13),
-    Scope("an ANA group is moved and the mgr is replaced", 2, 2, Budget(moves=1, **MGR), 350),
-    Scope("NVMe hosts come back late, and the mgr is replaced", 2, 2, Budget(crashes=1, **MGR), 6500,
-          awaited=True, seconds=18),
+    Scope("a gateway is disabled and enabled, and the mgr is replaced", 2, 2, Budget(switches=2, **MGR), 6690,
+          seconds=12),
+    Scope("an ANA group is moved and the mgr is replaced", 2, 2, Budget(moves=1, **MGR), 514),
+    Scope("NVMe hosts come back late, and the mgr is replaced", 2, 2, Budget(crashes=1, **MGR), 8259,
+          awaited=True, seconds=17),
     # work that is done in part or late
     Scope("a target dies, anybody is late", 2, 1, Budget(crashes=1, late=1), 6795, seconds=10),
     Scope("a gateway is cut off, anybody is late", 2, 1, Budget(cuts=1, late=1), 5000, most_states=5000, seconds=9),
@@ -121,8 +121,8 @@ CORE: Tuple[Scope, ...] = (
     # three gateways
     Scope("three gateways, a target dies", 3, 1, Budget(crashes=1), 1850),
     Scope("three gateways, a host is lost", 3, 1, Budget(host_losses=1), 4229, seconds=6),
-    Scope("three gateways with an ANA group each, two targets die", 3, 3, Budget(crashes=2, **MGR), 10_000,
-          most_states=10_000, seconds=40),
+    Scope("three gateways with an ANA group each, two targets die", 3, 3, Budget(crashes=2, **MGR), 4_000,
+          most_states=4_000, seconds=50),
 )
 
 REGISTER: Tuple[RegisterScope, ...] = (
