@@ -11,7 +11,6 @@ from .ceph import OP_S, SLOW_OP_S
 from .group import Group
 from .host import Host
 from .network import Link, links_of
-from .processes import Process
 
 BEGIN_S = 3.5
 SAFETY_S = 18.0
@@ -209,6 +208,19 @@ def _leave(group: Group) -> None:
     group.world.later(chance.uniform(2.0, 10.0), restart)
 
 
+def _second_machine(group: Group) -> None:
+    """One more machine is given the id of a gateway, for a while; the first one may be down meanwhile."""
+    host, chance = _host(group), group.world.random
+    group.world.note(f"a second machine runs as {host.name}")
+    stranger = Host(group, host.name)
+    group.strangers.append(stranger)
+    stranger.boot()
+    if chance.random() < 0.5:
+        group.world.later(chance.uniform(0.0, 3.0), host.kill)
+        group.world.later(chance.uniform(3.0, 8.0), _boot, host)
+    group.world.later(chance.uniform(2.0, 12.0), stranger.kill)
+
+
 def _delete(group: Group) -> None:
     """The operator deletes a gateway and, a while later, wants it back."""
     host, chance = _host(group), group.world.random
@@ -250,7 +262,7 @@ def _move(group: Group) -> None:
 
 FAULTS: List[Callable[[Group], None]] = [
     _crash, _crash, _crash, _stop, _stop, _stop, _stop, _cut, _cut, _lossy, _stall, _stall, _slow, _slow, _replace_mgr,
-    _replace_mgr, _pause_mgr, _late_ticks, _election, _bar, _refuse, _leave, _delete, _disable, _move]
+    _replace_mgr, _pause_mgr, _late_ticks, _election, _bar, _refuse, _leave, _delete, _disable, _move, _second_machine]
 """Each as often as it is here."""
 
 
@@ -268,8 +280,9 @@ def heal(group: Group) -> None:
         mgr.process.go_on()
     if not group.mgr.process.alive:
         group.new_mgr()
+    for stranger in group.strangers:
+        stranger.kill()
     for host in group.hosts:
-        processes: List[Process] = host.running()
-        host.go_on(processes)
+        host.go_on(host.running())
         host.barred = False
     group.keep_up()

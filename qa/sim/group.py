@@ -50,6 +50,8 @@ class Group:
         self.begin_group(() if chance.random() < CHOOSES_NAMES else FIRST_NAMES)
         self.new_mgr()
         self.hosts = [Host(self, f"gw{i}") for i in self.ana_group_ids]
+        self.strangers: List[Host] = []
+        """Machines that were given a gateway's id by mistake."""
         self.writers: Dict[int, Writer] = {g: Writer(self, g) for g in self.ana_group_ids}
         if create:
             self.world.later(CREATE_RETRY_S, self._create)

@@ -13,6 +13,7 @@ from sim.__main__ import kept_seeds, simulate
 SEEDS = 500
 
 
+@pytest.mark.timeout(900)
 def test_no_seed_breaks_safety_and_every_one_settles_once_faults_end(say, figures):
     found = simulate(sorted({*range(SEEDS), *kept_seeds()}), jobs=2)
     failed = found.pop("failed")
