@@ -9,6 +9,8 @@
    after the end of the lease; excused as above.
 3. A promotion before its fence: an instance becomes optimized while an earlier one, that may still have a write under
    way, is not blocklisted with all its addresses in an OSD map that the new one's clients have seen.
+   Excused is a target that was stopped and now carries out what was asked of it before, if it is fenced itself: it can
+   write nothing, and by 1 it may not stay so.
 4. A write that lands after one of a later holder, or after a newer write; an acknowledged write that is gone.
 """
 
@@ -69,8 +71,10 @@ class History:
     def became_optimized(self, target: Target, ana_group_id: int) -> None:
         unsettled = [t for t in self._unsettled[ana_group_id] if not t.drained(ana_group_id)]
         fences: Dict[Instance, int] = {}
+        waited = self._world.now <= target.process.woke_s
+        harmless = waited and self._mons.fence_of(set(target.addresses)) is not None
         for earlier in unsettled:
-            if earlier is target:
+            if earlier is target or harmless:
                 continue
             fence = self._mons.fence_of(set(earlier.addresses))
             if fence is None or fence > target.osd_epoch:
@@ -83,7 +87,7 @@ class History:
         self._order[ana_group_id] += 1
         target.order[ana_group_id] = self._order[ana_group_id]
         target.optimized_s[ana_group_id] = self._world.now
-        if self._world.now > target.process.woke_s:   # else it carries out what had waited, and is looked at after that
+        if not waited:   # else it is looked at after that
             self._check_alive(target, ana_group_id)
             self.check_alone(ana_group_id)
 
