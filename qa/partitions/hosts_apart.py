@@ -35,7 +35,7 @@ NQN = 'nqn.2016-06.io.spdk:apart'
 OWNERS = {1: 'gw1', 2: 'gw2'}
 IMAGE_SIZE = '4MB'
 OPTIONS = {'failback_delay_s': '2', 'failback_doubling': 'false', 'standby_fail_interval_s': '10'}
-READY_S, WELL_S, MON_S = 60, 90, 30
+READY_S, WELL_S, CLEAN_S, MON_S = 60, 90, 180, 30
 
 
 class HostsApart:
@@ -160,12 +160,19 @@ class HostsApart:
     def wait_well(self, timeout_s: float = WELL_S) -> None:
         self.wait(self.well, timeout_s, 'every ANA group to be served by its owner')
 
-    def wait(self, condition: Callable[[], object], timeout_s: float, what: str) -> None:
+    def wait_clean(self) -> None:
+        """Until every object has its three copies: an OSD that was killed comes back empty."""
+        def clean() -> bool:
+            states = self.ask('status')['pgmap']['pgs_by_state']
+            return all(state['state_name'] == 'active+clean' for state in states)
+        self.wait(clean, CLEAN_S, 'all placement groups to be clean', interval_s=0.5)
+
+    def wait(self, condition: Callable[[], object], timeout_s: float, what: str, interval_s: float = 0.05) -> None:
         def checked() -> object:
             for observer in self._observers:
                 observer.check()
             return condition()
-        wait_until(checked, timeout_s, what, interval_s=0.05)
+        wait_until(checked, timeout_s, what, interval_s)
 
     def pass_until(self, at_s: float) -> None:
         """Only a play's own time passes like that."""

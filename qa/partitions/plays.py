@@ -36,6 +36,7 @@ class Play:
         """Leaves all as it was. Raises WaitTimeout when that does not come about."""
         timeline, history = apart.timeline, apart.sampler.history
         timeline.begin(self.name)
+        apart.wait_clean()
         apart.wait_well()
         targets = apart.targets()
         try:
@@ -264,17 +265,18 @@ PLAYS = (
     # The other OSDs may not even serve reads without it, from 8 to 16 s on until the mons have given it up.
     Play('OSD of one seat paused', _paused(_one_seat), 40, Expectation(dark_s=25.0)),
     Play('OSD of one seat cut from everything', _isolate_osd, 40, Expectation(dark_s=25.0)),
-    Play('OSD of one seat killed', _killed(_one_seat), 10),
     Play('OSDs of two seats paused', _paused(_two_seats), 10, Expectation(dark_s=10.0, served_s=1.0), quick=True),
     Play('all OSDs paused for 15 s', _paused(_osds), 15, Expectation(dark_s=25.0, served_s=10.0)),
     Play('all OSDs paused for 25 s', _paused(_osds), 25, Expectation(dark_s=35.0, served_s=10.0)),
     Play('mon leader killed', _killed(_mon_leader), 10),
-    Play('mgr, mon leader, OSD and gateway killed', _server_killed, 20, replace(_FAILOVER, dark_s=12.0, served_s=12.0)),
     # Two seats of three are left, and no placement group takes writes until the mons have given up the OSD.
     Play('mgr, mon leader, OSD and gateway vanish', _server_vanished, 60,
          replace(_FAILOVER, dark_s=50.0, served_s=50.0)),
     Play('whole cluster paused for 4 s', _paused(_everything), 4, Expectation(dark_s=3.0, served_s=1.0), quick=True),
     Play('whole cluster paused for 15 s', _paused(_everything), 15, _STANDSTILL),
     Play('whole cluster paused for 30 s', _paused(_everything), 30, _STANDSTILL),
+    Play('OSD of one seat killed', _killed(_one_seat), 10),
+    # Without their leader the mons need up to 15 s before they do anything: give up the OSD, replace the mgr, fence.
+    Play('mgr, mon leader, OSD and gateway killed', _server_killed, 30,
+         replace(_FAILOVER, dark_s=27.0, served_s=27.0)),
 )
-BY_NAME: Dict[str, Play] = {play.name: play for play in PLAYS}
