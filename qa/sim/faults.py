@@ -92,7 +92,7 @@ def _cut(group: Group) -> None:
 def _lossy(group: Group) -> None:
     chance = group.world.random
     place = chance.choice([h.name for h in group.hosts] + ["mgr"])
-    for link in links_of(place):
+    for link in sorted(links_of(place)):
         group.network.loss[link] = 0.7 * chance.random()
     group.network.duplicates = 0.3 * chance.random()
     group.world.note(f"{place}: lossy links")

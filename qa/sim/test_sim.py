@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -25,6 +28,15 @@ def test_no_seed_breaks_safety_and_every_one_settles_once_faults_end(say, figure
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_shortcuts_change_nothing_that_happens(seed):
     assert runs.run(seed, keep_timeline=True) == runs.play(seed, keep_timeline=True)
+
+
+def test_a_seed_is_the_same_run_in_every_process():
+    """Whatever order sets have there: else a seed that failed would prove nothing."""
+    code = ("from sim import runs\nfor seed in range(6):\n    r = runs.run(seed, keep_timeline=True)\n"
+            "    print(r.timeline.split('map:')[0], r[3:])")
+    seen = {subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True, env={
+        **os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": order}).stdout for order in "123"}
+    assert len(seen) == 1 and b"all faults end" in seen.pop()
 
 
 def _first_problem(seeds):
