@@ -18,7 +18,8 @@ from .world import Budget, World, start
 @dataclass(frozen=True)
 class Scope:
     """``running``: from the state in which all is well; else from gateways that were created and never ran.
-    ``awaited``: NVMe hosts connect to targets, so that failback waits for them."""
+    ``awaited``: NVMe hosts connect to targets, so that failback waits for them.  ``interrupt``: every list of actions is
+    broken off, too; of the largest scope only where it is cut off soon."""
 
     name: str
     gateways: int
@@ -28,6 +29,7 @@ class Scope:
     running: bool = True
     awaited: bool = False
     most_states: int = 60_000
+    interrupt: bool = True
     seconds: int = 5
 
     @property
@@ -40,7 +42,7 @@ class Scope:
     def explore(self, most_states: Optional[int] = None) -> Found:
         """Explore it; ``most_states`` replaces the scope's own limit."""
         world = first(self.gateways, self.ana_groups, self.budget, self.running, self.awaited)
-        return Search(world, self.begin).run(most_states or self.most_states)
+        return Search(world, self.begin, self.interrupt).run(most_states or self.most_states)
 
 
 @dataclass(frozen=True)
@@ -121,8 +123,10 @@ CORE: Tuple[Scope, ...] = (
     # three gateways
     Scope("three gateways, a target dies", 3, 1, Budget(crashes=1), 1850),
     Scope("three gateways, a host is lost", 3, 1, Budget(host_losses=1), 4229, seconds=6),
-    Scope("three gateways with an ANA group each, two targets die", 3, 3, Budget(crashes=2, **MGR), 3000,
-          most_states=3000, seconds=50),
+    Scope("three gateways with an ANA group each, two targets die", 3, 3, Budget(crashes=2, **MGR), 16_000,
+          most_states=16_000, interrupt=False, seconds=40),
+    Scope("three gateways with an ANA group each, the mgr dies in the midst", 3, 3, Budget(crashes=2, **MGR), 800,
+          most_states=800, seconds=15),
 )
 
 REGISTER: Tuple[RegisterScope, ...] = (
