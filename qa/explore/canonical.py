@@ -116,7 +116,8 @@ class Canonical:
                             *(i for g in found.ana_groups for i in sorted(g.writers)),
                             *(g.moved_to for g in found.ana_groups if g.moved_to)]
         shape.versions += [found.version, *(g.suspected_at for g in found.gateways), *(g.since for g in found.ana_groups)]
-        shape.epochs += [*(g.osd_epoch for g in found.ana_groups), *(d.osd_epoch or 0 for d in found.departed)]
+        shape.epochs += [*(g.osd_epoch for g in found.ana_groups), *(d.osd_epoch or 0 for d in found.departed),
+                         found.osd_epoch_floor]
         return (
             tuple((g.id, g.ana_group_id, g.enabled, g.deleting, g.availability.value, g.instance is None,
                    bool(g.addresses), g.leaving, bool(g.subsystems), g.digest) for g in found.gateways),

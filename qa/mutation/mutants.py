@@ -42,6 +42,9 @@ ADDRESSES: Tuple[Mutant, ...] = (
     one("only one address of a gateway is blocklisted", EMISSION,
         "Fence(departed.instance, departed.addresses)",
         "Fence(departed.instance, frozenset(sorted(departed.addresses)[:1]))"),
+    one("an ANA group that is made again forgets what was fenced in it", "nvmeof_ha/core/model.py",
+        "AnaGroup(ana_group_id, owner, osd_epoch=self.osd_epoch_floor)", "AnaGroup(ana_group_id, owner)"),
+    one("a gateway that is killed on its way out is not fenced", MACHINE, "in_order=beacon.leaving)", "in_order=True)"),
     one("an address that a beacon no longer names is forgotten", MACHINE,
         "addresses=gateway.addresses | beacon.addresses,", "addresses=beacon.addresses,"),
 )

@@ -33,7 +33,8 @@ MAP = Map(
     ),
     departed=(Departed(Instance("gw1", 1, "0b3f"), frozenset({"192.0.2.11:0/77"}), 71),
               Departed(OLD, frozenset({"192.0.2.11:0/31337"}))),
-    timing=Timing(beacon_s=0.25, lease_s=1.5, failback_delay_s=30), lease_wait_s=3.25, number_floor=4)
+    timing=Timing(beacon_s=0.25, lease_s=1.5, failback_delay_s=30), lease_wait_s=3.25, number_floor=4,
+    osd_epoch_floor=68)
 
 BEACON = Beacon(
     gateway="gw2", instance=HOLDER, sequence=4711, version=Version(34, 120), target=TargetState.SERVING, leaving=True,

@@ -234,6 +234,21 @@ def test_a_recorded_instance_that_the_seats_do_not_know_is_over_after_w_and_dist
     assert [mgr.group(n).phase for n in (1, 2)] == [Phase.ACTIVE] * 2
 
 
+def test_an_ana_group_that_is_made_again_asks_for_the_barrier_that_the_removed_one_asked_for():
+    """Its namespaces may be the same: a fenced instance may still have writes under way there."""
+    mgr = Driven(both_serve())
+    mgr.beacon(GW1, instance=None, reaped=(GW1,))
+    mgr.wait(1)
+    fenced_at = mgr.group(1).osd_epoch
+    assert fenced_at > 0
+    for number, gateway_id in enumerate(("gw1", "gw2"), 1):
+        mgr.do(DeleteGateway(number, gateway_id))
+    mgr.wait(5)
+    assert mgr.map.ana_groups == () and mgr.map.osd_epoch_floor == fenced_at
+    mgr.do(CreateGateway(3, "gw5"))
+    assert mgr.group(1).osd_epoch == fenced_at
+
+
 def test_a_gateway_is_not_removed_before_its_record_says_that_it_is_being_deleted():
     """Or the record that a dying mgr left behind would bring it back to stay."""
     mgr = Driven(answers=(Commit,))

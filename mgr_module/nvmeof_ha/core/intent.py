@@ -43,7 +43,7 @@ def _create_new(state: State, event: CreateGateway) -> Handled:
     if ana_group_id > MAX_GATEWAYS:
         return state, (Reply(event.request_id, errno.EINVAL, f"group {place} has {MAX_GATEWAYS} gateways, which is all "
                              "that NVMe's controller ids allow: delete one first, or use another group"),)
-    group = gateway_map.ana_group(ana_group_id) or AnaGroup(ana_group_id, event.gateway_id)
+    group = gateway_map.ana_group_or_new(ana_group_id, event.gateway_id)
     gateway = Gateway(event.gateway_id, ana_group_id, last_number=gateway_map.number_floor)
     gateway_map = gateway_map.with_gateway(gateway).with_ana_group(replace(group, owner=gateway.id))
     return state.with_map(gateway_map), (Reply(event.request_id, 0),)
@@ -112,7 +112,7 @@ def merge_records(state: State) -> State:
             gateway = replace(gateway, availability=Availability.SUSPECT, suspected_at=state.next_version)
             lost.append(record.instance)
         gateway_map = state.map.with_gateway(gateway)
-        group = gateway_map.ana_group(number) or AnaGroup(number, record.id)
+        group = gateway_map.ana_group_or_new(number, record.id)
         state = state.with_map(gateway_map.with_ana_group(replace(group, owner=record.id)))
     for group in state.map.ana_groups if seats_lost and lost else ():
         state = change(state, group, phase=Phase.FENCING, holder=None, incoming=None,

@@ -216,7 +216,8 @@ class Map:
 
     ``lease_wait_s`` is W, never shorter than what any lease given out under an earlier timing needs.
     ``number_floor``: the highest instance number of gateways removed since; a gateway that is created again counts on
-    from there, so that an old instance of that id never looks new.
+    from there, so that an old instance of that id never looks new.  ``osd_epoch_floor``: the highest of any ANA group removed
+    since; one that is made again begins with it, because its namespaces may be the same, and so what was fenced there.
     """
 
     pool: str
@@ -228,6 +229,7 @@ class Map:
     timing: Timing = field(default_factory=Timing)
     lease_wait_s: float = 0.0
     number_floor: int = 0
+    osd_epoch_floor: int = 0
 
     def __post_init__(self) -> None:
         for kind, ids in (("gateway", [g.id for g in self.gateways]), ("ANA group", [g.id for g in self.ana_groups]),
@@ -286,7 +288,13 @@ class Map:
                        number_floor=max([self.number_floor, *gone]))
 
     def without_ana_group(self, ana_group_id: int) -> "Map":
-        return replace(self, ana_groups=tuple(g for g in self.ana_groups if g.id != ana_group_id))
+        passed = [g.osd_epoch for g in self.ana_groups if g.id == ana_group_id]
+        return replace(self, ana_groups=tuple(g for g in self.ana_groups if g.id != ana_group_id),
+                       osd_epoch_floor=max([self.osd_epoch_floor, *passed]))
+
+    def ana_group_or_new(self, ana_group_id: int, owner: str) -> AnaGroup:
+        """The ANA group of that id, given to ``owner`` if it has to be made."""
+        return self.ana_group(ana_group_id) or AnaGroup(ana_group_id, owner, osd_epoch=self.osd_epoch_floor)
 
     def namespaces_in(self, ana_group_id: int) -> int:
         """Namespaces of an ANA group as the gateways report them (all see the same; a late one sees fewer)."""

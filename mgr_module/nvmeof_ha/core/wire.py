@@ -202,7 +202,7 @@ def encode_map(gateway_map: Map) -> bytes:
         "departed": [{"instance": _from_instance(d.instance), "addresses": sorted(d.addresses),
                       "osd_epoch": d.osd_epoch} for d in gateway_map.departed],
         "timing": gateway_map.timing.to_dict(), "lease_wait_s": gateway_map.lease_wait_s,
-        "number_floor": gateway_map.number_floor})
+        "number_floor": gateway_map.number_floor, "osd_epoch_floor": gateway_map.osd_epoch_floor})
 
 
 def decode_map(data: Union[bytes, str]) -> Map:
@@ -212,7 +212,8 @@ def decode_map(data: Union[bytes, str]) -> Map:
         pool=at["pool"].text(), group=at["group"].text(), version=_version(at["version"]),
         gateways=at["gateways"].each(_gateway), ana_groups=at["ana_groups"].each(_ana_group),
         departed=at["departed"].each(_departed), timing=_timing(at["timing"]),
-        lease_wait_s=at["lease_wait_s"].number(), number_floor=at["number_floor"].count()))
+        lease_wait_s=at["lease_wait_s"].number(), number_floor=at["number_floor"].count(),
+        osd_epoch_floor=at["osd_epoch_floor"].count()))
 
 
 def encode_gateway_record(gateway: Gateway) -> str:
