@@ -35,8 +35,11 @@ class Stage(NamedTuple):
     set_option: Any
 
     def active(self) -> Tuple[int, Daemon]:
-        dump = self.cluster.ceph_json('mgr', 'dump')
-        assert dump['available']
+        def available() -> dict:
+            """A mgr takes the groups over a moment before the mons call it available."""
+            dump = self.cluster.ceph_json('mgr', 'dump')
+            return dump if dump['available'] else {}
+        dump = wait_until(available, 60, 'an active mgr')
         return dump['active_gid'], self.cluster.daemons[f"mgr.{dump['active_name']}"]
 
     def all_mgrs_up(self) -> bool:
