@@ -84,12 +84,12 @@ LEASES: Tuple[Mutant, ...] = (
         "now >= acked.at + state.map.lease_wait_s\n",
         "now >= state.soft.heard.get(gateway.id, acked.at) + state.map.lease_wait_s\n"),
     one("a second suspicion goes on with the first one's W", MACHINE,
-        "suspect_acked=_acked(soft.suspect_acked, suspects, now)",
-        "suspect_acked={**soft.suspect_acked, **{k: Acked(v, soft.suspect_acked[k].at if k in soft.suspect_acked else now)"
-        " for k, v in suspects.items()}}"),
+        "suspect_acked=note_acked(soft.suspect_acked, suspects, now)",
+        "suspect_acked={**soft.suspect_acked, **note_acked(soft.suspect_acked, suspects, now), **{"
+        "k: a._replace(version=suspects[k]) for k, a in soft.suspect_acked.items() if k in suspects}}"),
     one("a new mgr takes the W of a suspicion it finds as over", MACHINE,
-        "suspect_acked=_acked(soft.suspect_acked, suspects, now)",
-        "suspect_acked=_acked(soft.suspect_acked, suspects, now - committed.lease_wait_s if first else now)"),
+        "suspect_acked=note_acked(soft.suspect_acked, suspects, now)",
+        "suspect_acked=note_acked(soft.suspect_acked, suspects, now - committed.lease_wait_s if first else now)"),
     one("a shorter lease shortens W at once", INTENT,
         "    wait_s = max(state.map.lease_wait_s, event.timing.lease_wait_s)\n",
         "    wait_s = event.timing.lease_wait_s\n"),

@@ -221,11 +221,11 @@ class _Notice:
             self._objects.finish(self, code)
 
 
-class Seat:
-    """One seat object, as faults and tests reach for it."""
+class Stallable:
+    """What is in one placement group, as faults and tests reach for it."""
 
-    def __init__(self, objects: ControlObjects, number: int) -> None:
-        self._objects, self._group, self._number = objects, objects.groups[number], number
+    def __init__(self, group: PlacementGroup) -> None:
+        self._group = group
 
     @property
     def stalled(self) -> bool:
@@ -235,11 +235,19 @@ class Seat:
     def stalled(self, value: bool) -> None:
         self._group.stalled = value
 
-    def stall_writes(self) -> None:
-        self._group.half = True
-
     def heal(self) -> None:
         self._group.heal()
+
+
+class Seat(Stallable):
+    """One seat object."""
+
+    def __init__(self, objects: ControlObjects, number: int) -> None:
+        super().__init__(objects.groups[number])
+        self._objects, self._number = objects, number
+
+    def stall_writes(self) -> None:
+        self._group.half = True
 
     def lose(self) -> None:
         """What the object holds is gone."""
@@ -248,26 +256,15 @@ class Seat:
                 self._objects.omaps[name] = {}
 
 
-class DataObject:
+class DataObject(Stallable):
     """The data of one ANA group: one object in one placement group, whose OSD lags behind the mons."""
 
     def __init__(self, mons: Mons) -> None:
-        self._group = PlacementGroup(mons)
+        super().__init__(PlacementGroup(mons))
 
     def write(self, client: Client, act: Callable[[], int], ended: Callable[[int], None]) -> None:
         """Arrives now.  ``ended``: 0, or -ESHUTDOWN if the client is blocklisted in the map that this OSD has."""
         self._group.take(_Op(client, "", True, act, ended))
-
-    @property
-    def stalled(self) -> bool:
-        return self._group.stalled
-
-    @stalled.setter
-    def stalled(self, value: bool) -> None:
-        self._group.stalled = value
-
-    def heal(self) -> None:
-        self._group.heal()
 
 
 def seat_number(name: str) -> Optional[int]:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import errno
 from dataclasses import replace
-from typing import FrozenSet, List, Tuple
+from typing import List, Tuple
 
 from .actions import Reply
 from .events import CreateGateway, DeleteGateway, SetEnabled, SetTiming
 from .model import (MAX_GATEWAYS, AnaGroup, Availability, Departed, Gateway, Instance, ModelError, Phase, check_name,
                     smallest_free)
-from .soft import State, change, put
+from .soft import State, change
 
 Handled = Tuple[State, Tuple[Reply, ...]]
 

@@ -23,7 +23,7 @@ off the result (``emission.emit``).  So every rule holds for a mgr that takes ov
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Callable, Dict, Mapping, Optional, Tuple, TypeVar
+from typing import Any, Callable, Dict, Tuple
 
 from . import detector, handover
 from .actions import Action, Commit, Reply
@@ -34,13 +34,11 @@ from .events import (Beacon, BeaconReceived, Command, Committed, Confirmation, C
 from .intent import (Handled, create, delete, merge_records, no_longer_moved_to, remove_deleted, retiring, set_enabled,
                      set_timing)
 from .model import NO_VERSION, AnaGroup, Availability, Departed, Gateway, Instance, Map, Phase, Version
-from .soft import Acked, Soft, State, backed_off, change, drop, put
+from .soft import Soft, State, backed_off, change, drop, note_acked, put
 from .timing import FLAP_WINDOW_S, Timing
 
 FENCE_RETRY_S = 1.0
 REFUSALS_KEPT = 64
-
-K = TypeVar("K")
 
 Step = Tuple[State, Tuple[Action, ...]]
 
@@ -201,17 +199,12 @@ def _on_committed(state: State, event: Committed, now: float) -> Handled:
         timing_acked = (committed.timing, now)
     due = tuple(request for version, request in soft.waiting if version <= event.version)
     state = replace(state, committed=committed, in_flight=None).with_soft(
-        suspect_acked=_acked(soft.suspect_acked, suspects, now), phase_acked=_acked(soft.phase_acked, phases, now),
+        suspect_acked=note_acked(soft.suspect_acked, suspects, now),
+        phase_acked=note_acked(soft.phase_acked, phases, now),
         timing_acked=timing_acked, waiting=tuple(w for w in soft.waiting if w[0] > event.version))
     if first:
         state = merge_records(state.with_soft(well_since={g.id: now for g in committed.gateways}))
     return state, tuple(Reply(request, 0) for request in due)
-
-
-def _acked(known: Mapping[K, Acked], versions: Mapping[K, Version], now: float) -> Mapping[K, Acked]:
-    """Keep the time of each commit already acknowledged, note ``now`` for the new ones, forget the rest."""
-    return {key: known[key] if key in known and known[key].version == version else Acked(version, now)
-            for key, version in versions.items()}
 
 
 def _on_stored(state: State, event: GatewayStored, now: float) -> Handled:

@@ -22,6 +22,12 @@ class Acked(NamedTuple):
     at: float
 
 
+def note_acked(known: Mapping[K, Acked], versions: Mapping[K, Version], now: float) -> Mapping[K, Acked]:
+    """Keep the time of each commit already acknowledged, note ``now`` for the new ones, forget the rest."""
+    return {key: known[key] if key in known and known[key].version == version else Acked(version, now)
+            for key, version in versions.items()}
+
+
 class Backoff(NamedTuple):
     """Not again before ``until``; the next failure waits ``delay_s``."""
 
