@@ -229,7 +229,7 @@ class GroupDriver:
                                                   f"open pool {pool!r}"))
         except NoSuchPool:
             self._publish(pool_gone=True)
-            raise NotNow(f"pool {pool!r} does not exist; make it again, or delete the group's gateways") from None
+            raise NotNow(f"pool {pool!r} does not exist; delete the group's gateways") from None
 
     def _write_record(self, record: GroupRecord) -> Turns[None]:
         done: List[bool] = []
@@ -267,8 +267,7 @@ class GroupDriver:
         if self._adopted_problems and self._seats.all_hold:
             self._adopted_problems = []  # what could not be read was replaced by a commit that the others have too
         if self._seats.pool_gone:
-            raise NotActive("the pool of its control objects does not exist any more; delete the group's gateways, or "
-                            "make the pool again and have the mgr begin anew (`ceph mgr fail`)")
+            raise NotActive("the pool of its control objects does not exist any more; delete the group's gateways")
 
     def _take(self, item: Any) -> None:
         """One item of the queue: a call, what a watch heard, or an event."""

@@ -124,7 +124,7 @@ class TakeOver:
             raise NotNow("; ".join([str(error), *problems])) from None
         if found is None and record.state != CREATING:
             raise NotNow("the seats hold no map, but the group was in use: the control objects were lost or replaced; "
-                         "restore them, or delete the group's gateways and create them again")
+                         "nothing is decided until they are restored")
         return Adopted(ballot, found, problems)
 
     def _ballot(self) -> Turns[int]:
