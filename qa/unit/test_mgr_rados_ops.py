@@ -1,0 +1,56 @@
+"""When librados may be torn down: not while an operation is under way."""
+
+from __future__ import annotations
+
+import threading
+from queue import SimpleQueue
+from typing import Any, List
+
+import pytest
+
+from nvmeof_ha import rados_ops
+from nvmeof_ha.rados_ops import RadosIo
+
+
+class SlowCluster:
+    """In place of librados' client: its answer comes when the test says so."""
+
+    def __init__(self) -> None:
+        self.answer = threading.Event()
+
+    def wait_for_latest_osdmap(self) -> None:
+        assert self.answer.wait(30)
+
+
+@pytest.fixture
+def cluster() -> Any:
+    slow = SlowCluster()
+    yield slow
+    slow.answer.set()
+
+
+def test_an_operation_is_outstanding_until_its_answer_was_taken_from_the_queue(cluster):
+    queue: SimpleQueue = SimpleQueue()
+    io, ended = RadosIo(cluster, queue.put, "test"), []  # type: ignore[var-annotated]
+    io.wait_for_latest_osdmap(ended.append)
+    assert io.outstanding == 1
+    cluster.answer.set()
+    io.in_turn(queue.get(timeout=30))()
+    assert (io.outstanding, ended) == (0, [None])
+
+
+def test_an_operation_that_ends_in_time_is_waited_for(cluster):
+    queue: SimpleQueue = SimpleQueue()
+    io = RadosIo(cluster, queue.put, "test")
+    ended: List[Any] = []
+    io.wait_for_latest_osdmap(ended.append)
+    cluster.answer.set()
+    assert io.let_operations_end(queue) and ended == [None]
+
+
+def test_an_operation_that_hangs_is_given_up_and_reported(cluster, monkeypatch):
+    monkeypatch.setattr(rados_ops, "OPERATIONS_END_S", 0.05)
+    queue: SimpleQueue = SimpleQueue()
+    io = RadosIo(cluster, queue.put, "test")
+    io.wait_for_latest_osdmap(lambda _result: None)
+    assert not io.let_operations_end(queue)
