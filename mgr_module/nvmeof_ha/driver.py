@@ -365,12 +365,13 @@ class GroupDriver:
         problems += channel.problems() if channel is not None else []
         problems += [self._kv.problem] if self._kv.problem else []
         committed = None if state is None else state.committed
-        fenceless = tuple(why for instance, why in self._fencer.failures.items()
-                          if committed is not None and committed.departure(instance) is not None)
+        fenceless = () if state is None or committed is None else tuple(
+            why for instance, why in state.soft.fence_errors.items() if committed.departure(instance) is not None)
         bad_beacons = tuple(f"{who}: {why}" for who, why in self._bad_beacons.recent().items())
         self.status = replace(self.status, committed=committed, running=committed is not None,
                               fence_failures=fenceless, problems=tuple(problems),
-                              bad_beacons=bad_beacons, seats_close=self._placement.problem, **changes)
+                              bad_beacons=bad_beacons, seats_close=self._placement.problem,
+                              mass_silence=state is not None and state.soft.mass_silence, **changes)
 
 
 def _nothing() -> None:

@@ -41,8 +41,6 @@ class Fencer:
         """``enqueue``: run this in the driver's turn; ``report``: give this event to the core."""
         self._mon, self._enqueue, self._report, self._clock = mon, enqueue, report, clock
         self._attempts: Dict[Instance, _Attempt] = {}
-        self.failures: Dict[Instance, str] = {}
-        """Why the last attempt failed, until one succeeds."""
 
     def busy(self) -> bool:
         return bool(self._attempts)
@@ -87,10 +85,8 @@ class Fencer:
                                 "acknowledged it: do not remove blocklist entries of gateways")
             return
         del self._attempts[attempt.instance]
-        self.failures.pop(attempt.instance, None)
         self._report(Fenced(attempt.instance, osd_map["epoch"]))
 
     def _fail(self, attempt: _Attempt, reason: str) -> None:
         del self._attempts[attempt.instance]
-        self.failures[attempt.instance] = f"{attempt.instance} is not fenced: {reason}"
-        self._report(FenceFailed(attempt.instance, self.failures[attempt.instance]))
+        self._report(FenceFailed(attempt.instance, f"{attempt.instance} is not fenced: {reason}"))

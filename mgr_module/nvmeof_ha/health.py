@@ -42,6 +42,7 @@ _SUMMARIES = {
     "NVMEOF_HA_GROUP_STOPPED": (ERROR, "{n} gateway group(s) are not looked after"),
     "NVMEOF_HA_CONTROL_OBJECTS": (WARNING, "{n} problem(s) with the control objects of gateway groups"),
     "NVMEOF_HA_SEATS_CLOSE": (WARNING, "{n} gateway group(s) have seats that can fail together, and need not"),
+    "NVMEOF_HA_MASS_SILENCE": (WARNING, "in {n} gateway group(s) most gateways fell silent together"),
     "NVMEOF_HA_BAD_BEACON": (WARNING, "beacons that cannot be used came from {n} sender(s)"),
     "NVMEOF_HA_BAD_OPTION": (WARNING, "module options cannot be used as they are set"),
 }
@@ -80,6 +81,9 @@ class Health:
             findings.append(Finding("NVMEOF_HA_SEATS_CLOSE", f"group {key}: {status.seats_close}; what they share stalls "
                                     "both, and then gateways go inaccessible when their leases end. `ceph osd "
                                     "pg-upmap-items` moves one of these placement groups elsewhere"))
+        if status.mass_silence and _waited_for(status.committed):
+            findings.append(Finding("NVMEOF_HA_MASS_SILENCE", f"group {key}: the network or this mgr may be at fault, so "
+                                    "they are given twice the usual time before they are suspected"))
         if status.broken:
             findings.append(Finding("NVMEOF_HA_INVARIANT", f"group {key}: {status.stopped}; report this, then have "
                                     "another mgr begin anew with `ceph mgr fail`"))
@@ -112,6 +116,12 @@ class Health:
                 findings.append(Finding("NVMEOF_HA_UNSERVED", f"group {key}: ANA group {ana_group.id} of gateway "
                                         f"{ana_group.owner} is {ana_group.phase.value}"))
         return findings
+
+
+def _waited_for(gateway_map: Optional[Map]) -> bool:
+    """Some gateway runs and is not suspected (yet)."""
+    return gateway_map is not None and any(g.instance is not None and g.availability is not Availability.SUSPECT
+                                           for g in gateway_map.gateways)
 
 
 def _unfenceable(gateway_map: Map, writers: Any) -> Optional[str]:

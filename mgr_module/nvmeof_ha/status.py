@@ -14,7 +14,7 @@ class Status:
 
     ``running``: the first commit was acknowledged and nothing has stopped the driver.  ``waiting_for``: why it is not
     running yet.  ``stopped``: why it never will again.  ``broken``: it was stopped by an error of its own.
-    ``seats_close``: see ``seat_placement.py``.
+    ``seats_close``: see ``seat_placement.py``.  ``mass_silence``: most gateways fell silent together.
     """
 
     committed: Optional[Map] = None
@@ -27,3 +27,4 @@ class Status:
     problems: Tuple[str, ...] = ()
     bad_beacons: Tuple[str, ...] = ()
     seats_close: str = ""
+    mass_silence: bool = False

@@ -134,6 +134,14 @@ def test_failed_fences_bad_beacons_and_bad_options_are_shown_with_their_texts():
         'NVMEOF_HA_BAD_BEACON': ['group rbd/g1: client.7: not JSON'], 'NVMEOF_HA_BAD_OPTION': ['lease_s']}
 
 
+def test_a_mgr_that_doubts_the_silence_of_most_gateways_says_so():
+    silent = PAIR.with_gateway(Gateway('gw1', 1, instance=ONE, last_number=1))
+    found = checks(running(silent, mass_silence=True))['NVMEOF_HA_MASS_SILENCE']
+    assert found['severity'] == 'warning' and 'most gateways fell silent together' in found['summary']
+    assert 'group rbd/g1: the network or this mgr may be at fault' in found['detail'][0]
+    assert checks(running(PAIR, mass_silence=True)) == {}, 'nobody is waited for any more'
+
+
 def test_a_passing_problem_with_a_seat_is_not_worth_a_warning():
     stalled = running(PAIR, problems=('seat object x: stalled',))
     assert checks(stalled, 0, UNSERVED_S - 1) == {}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Dict, FrozenSet, Iterable, NamedTuple, Optional, Tuple
+from typing import FrozenSet, Iterable, NamedTuple, Optional, Tuple
 
 from .timing import Timing
 
@@ -316,12 +316,3 @@ def smallest_free(used: Iterable[int]) -> int:
     """The smallest positive number not in ``used``."""
     taken = set(used)
     return next(n for n in range(1, len(taken) + 2) if n not in taken)
-
-
-def by_instance(ana_groups: Iterable[AnaGroup]) -> Dict[Instance, int]:
-    """How many ANA groups each instance serves."""
-    counts: Dict[Instance, int] = {}
-    for group in ana_groups:
-        if group.server is not None:
-            counts[group.server] = counts.get(group.server, 0) + 1
-    return counts
