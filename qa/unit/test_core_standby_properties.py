@@ -13,7 +13,7 @@ from nvmeof_ha.core.standby import (Answered, AskMons, Called, Echoed, Fail, Mon
                                     Unanswered, Watched)
 from nvmeof_ha.core.wire import Ack, Sos
 
-from .test_core_standby import ACTIVE, BALLOTS, MAP, NEXT, ONE, TWO
+from .driven_standby import ACTIVE, BALLOTS, MAP, NEXT, ONE, TWO
 
 GROUPS = ('rbd/g1', 'rbd/g2')
 INTERVAL_S = 60.0
