@@ -35,7 +35,7 @@ while [ $# -gt 0 ]; do
                 printf 'test.sh: --json needs the name of a file\n' >&2
                 exit 2
             fi
-            options+=(--json "$(realpath -m "$2")")
+            options+=("--json=$(realpath -m "$2")")
             shift
             ;;
         -*) printf 'test.sh: unknown option %s; options for pytest go after --\n' "$1" >&2; exit 2 ;;
