@@ -150,7 +150,7 @@ REGISTERS: Tuple[Mutant, ...] = (
     one("a commit is sent before the one before it is acknowledged", EMISSION,
         "    if state.in_flight is None and state.map.content()", "    if state.map.content()"),
     one("a gateway is removed before its record says that it is being deleted", INTENT,
-        "        if not gateway.deleting or group is None or record is None or not record.deleting:\n",
+        "        if not gateway.deleting or group is None or (recorded_only and not recorded):\n",
         "        if not gateway.deleting or group is None:\n"),
     one("an ANA group is removed before the stored map says that nobody serves it", INTENT,
         "        if group.phase is not Phase.UNSERVED or stored is None or stored.since != group.since:\n",

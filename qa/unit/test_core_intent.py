@@ -260,6 +260,17 @@ def test_a_gateway_is_not_removed_before_its_record_says_that_it_is_being_delete
     assert mgr.map.gateways == ()
 
 
+def test_gateways_that_were_deleted_together_do_not_stay_because_a_new_one_comes_before_their_records_say_so():
+    mgr = Driven(answers=(Commit,))
+    for number, gateway_id in enumerate(("gw1", "gw2"), 1):
+        mgr.do(CreateGateway(number, gateway_id))
+    for number, gateway_id in enumerate(("gw1", "gw2"), 3):
+        mgr.do(DeleteGateway(number, gateway_id))
+    assert [g.deleting for g in mgr.map.gateways] == [True, True]
+    mgr.do(CreateGateway(5, "gw1"))
+    assert [(g.id, g.deleting) for g in mgr.map.gateways] == [("gw1", False)]
+
+
 def test_a_record_that_outlived_its_gateways_removal_leads_to_another_removal():
     mgr = Driven(both_serve(), (record(GW3, deleting=True),))
     assert mgr.map.gateway("gw3") is None and mgr.last(ForgetGateway) == ForgetGateway("gw3")

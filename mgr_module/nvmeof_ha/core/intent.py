@@ -25,6 +25,9 @@ def create(state: State, event: CreateGateway, now: float) -> Handled:
         return state, (Reply(event.request_id, errno.EINVAL, str(error)),)
     if state.committed is None:
         return not_yet(state, event.request_id)
+    if all(g.deleting for g in state.map.gateways):
+        # Those that go together because all go must not stay because a new one comes before their records say so.
+        state = remove_deleted(state, recorded_only=False)
     known = state.map.gateway(event.gateway_id)
     if known is not None:
         state = state.with_map(state.map.with_gateway(replace(known, deleting=False)))
@@ -131,15 +134,16 @@ def retiring(state: State, group: AnaGroup) -> bool:
     return bool(witnesses) and not any(s.namespaces_in(group.id) for g in witnesses for s in g.subsystems)
 
 
-def remove_deleted(state: State) -> State:
+def remove_deleted(state: State, recorded_only: bool = True) -> State:
     """A deleted gateway disappears, with its ANA group, once it serves nothing and the stored map says that nobody
-    serves the group; and not before its record says that it is being deleted: a record that outlives it, because the mgr
-    died, must not bring it back to stay."""
+    serves the group; and (``recorded_only``) not before its record says that it is being deleted: a record that outlives
+    it, because the mgr died, must not bring it back to stay."""
     assert state.committed is not None
     for gateway in state.map.gateways:
         group = state.map.ana_group(gateway.ana_group_id)
         record = state.soft.stored.get(gateway.id)
-        if not gateway.deleting or group is None or record is None or not record.deleting:
+        recorded = record is not None and record.deleting
+        if not gateway.deleting or group is None or (recorded_only and not recorded):
             continue
         if not retiring(state, group):
             continue
