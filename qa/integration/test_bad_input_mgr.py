@@ -131,7 +131,8 @@ def test_a_mgr_killed_between_creates_and_deletes_loses_none_that_it_acknowledge
     assert len(certain) >= 7
 
     def as_acknowledged() -> bool:
-        """A deleted gateway is shown as DELETING until the mons have stored that it is being deleted."""
-        names = {row['gw-id'] for row in show(mgr, 'killed').get('Created Gateways:', [])}
-        return {gateway_id: gateway_id in names for gateway_id in certain} == certain
+        """A deleted gateway is gone, or DELETING while others are left and none of them has told what its group holds."""
+        rows = show(mgr, 'killed').get('Created Gateways:', [])
+        there = {row['gw-id'] for row in rows if row['Availability'] != 'DELETING'}
+        return {gateway_id: gateway_id in there for gateway_id in certain} == certain
     wait_until(as_acknowledged, 60, f'the gateways to be {certain}', not_yet=(CommandFailed,))
