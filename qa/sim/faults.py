@@ -274,6 +274,7 @@ def heal(group: Group) -> None:
     group.network.duplicates = 0.0
     group.mons.refusing, group.mons.electing_until = False, 0.0
     group.objects.op_s = OP_S
+    group.slow_share = 0.0
     for stalled in [*group.seats, *group.data.values()]:
         stalled.heal()
     for mgr in group.mgrs:

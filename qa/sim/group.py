@@ -32,7 +32,8 @@ TIMELINE_LINES = 80
 
 class Group:
     slow_share = 0.06
-    """Of all writes: queued in the target for up to a second, or on their way to the OSD for up to four."""
+    """Of all writes: queued in the target for up to a second, or on their way to the OSD for up to four, which no drain
+    waits for; a fault like others, it ends with them."""
 
     def __init__(self, chance: Random, gateways: int = 3, timing: Timing = Timing(failback_delay_s=2.0),
                  create: bool = True) -> None:
