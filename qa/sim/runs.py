@@ -51,7 +51,8 @@ def liveness_s(group: Group) -> float:
     if state is not None:
         flaps += max(map(len, state.soft.flaps.values()), default=0)
         waits += [bar.until - now for bar in state.soft.declined.values()]
-        waits += [bar.until - now + 2 * bar.delay_s for bar in state.soft.drain_backoff.values()]  # one drain may yet fail
+        # one more drain may fail
+        waits += [bar.until - now + 2 * bar.delay_s for bar in state.soft.drain_backoff.values()]
     failback_s = min(timing.failback_delay_s * 2 ** flaps, BACKOFF_CAP_S)
     return (take_over_s + depart_s + fence_s + timing.promote_s + restart_s + failback_s + 2 * timing.drain_s
             + max(waits) + timing.promote_s)
