@@ -10,7 +10,7 @@ import pytest
 from nvmeof_ha.core.actions import Commit, Fence, ForgetGateway, Reply, StoreGateway, Wake
 from nvmeof_ha.core.events import (CreateGateway, DeleteGateway, GatewayStored, MoveAnaGroup, SetEnabled, SetTiming,
                                    Tick)
-from nvmeof_ha.core.model import Availability, Gateway, Instance, Map, Phase
+from nvmeof_ha.core.model import Availability, Gateway, Instance, Map, Phase, Version
 from nvmeof_ha.core.timing import FAST
 
 from .driven import GW1, GW2, GW3, TIMING, W, Driven, address, ana_group, serving, stored_map, subsystems
@@ -269,6 +269,20 @@ def test_gateways_that_were_deleted_together_do_not_stay_because_a_new_one_comes
     assert [g.deleting for g in mgr.map.gateways] == [True, True]
     mgr.do(CreateGateway(5, "gw1"))
     assert [(g.id, g.deleting) for g in mgr.map.gateways] == [("gw1", False)]
+
+
+def test_an_ana_group_that_is_removed_and_made_again_in_one_step_keeps_its_last_commit():
+    mgr = Driven(both_serve(), answers=(Commit, Fence))
+    for gateway in (GW1, GW2):
+        mgr.beacon(gateway, instance=None, reaped=(gateway,))
+    mgr.wait(1)
+    for number, gateway_id in enumerate(("gw1", "gw2"), 1):
+        mgr.do(DeleteGateway(number, gateway_id))
+    before = mgr.group(1)
+    assert [g.deleting for g in mgr.map.gateways] == [True, True] and before.since > Version(0, 0)
+    mgr.do(CreateGateway(3, "gw2"))
+    assert [(g.id, g.ana_group_id) for g in mgr.map.gateways] == [("gw2", 1)]
+    assert (mgr.group(1).owner, mgr.group(1).since) == ("gw2", before.since)
 
 
 def test_a_record_that_outlived_its_gateways_removal_leads_to_another_removal():
