@@ -47,7 +47,8 @@ def _create_new(state: State, event: CreateGateway) -> Handled:
         return state, (Reply(event.request_id, errno.EINVAL, f"group {place} has {MAX_GATEWAYS} gateways, which is all "
                              "that NVMe's controller ids allow: delete one first, or use another group"),)
     group = gateway_map.ana_group_or_new(ana_group_id, event.gateway_id)
-    stored = state.committed.ana_group(ana_group_id) if state.committed else None
+    assert state.committed is not None
+    stored = state.committed.ana_group(ana_group_id)
     if stored is not None:
         group = replace(group, since=max(group.since, stored.since))   # removed and made again before any commit
     gateway = Gateway(event.gateway_id, ana_group_id, last_number=gateway_map.number_floor)
