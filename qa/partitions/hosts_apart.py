@@ -16,6 +16,7 @@ from typing import Any, Callable, Dict, List, Optional
 import rados
 import rbd
 
+from nvmeof_ha.core.standby import GRACE_S
 from testbed.cluster import ADMIN, POOL, Cluster, CommandFailed
 from testbed.gateway import GROUP, Gateway
 from testbed.map_changes import settled, short_instance
@@ -36,6 +37,8 @@ OWNERS = {1: 'gw1', 2: 'gw2'}
 IMAGE_SIZE = '4MB'
 OPTIONS = {'failback_delay_s': '2', 'failback_doubling': 'false', 'standby_fail_interval_s': '10'}
 READY_S, WELL_S, CLEAN_S, MON_S = 60, 90, 180, 30
+STANDBY_HEARS_S = 5.0
+"""More than a standby needs to begin listening and hear the active mgr."""
 
 
 class HostsApart:
@@ -159,6 +162,19 @@ class HostsApart:
 
     def wait_well(self, timeout_s: float = WELL_S) -> None:
         self.wait(self.well, timeout_s, 'every ANA group to be served by its owner')
+
+    def wait_standby(self) -> None:
+        """Until a standby has known the active mgr for longer than the grace that it gives a new one."""
+        since_s, known = time.monotonic(), None
+
+        def known_for_long() -> bool:
+            nonlocal since_s, known
+            dump = self.ask('mgr dump')
+            found = (dump['active_gid'] if dump['available'] else None, [mgr['gid'] for mgr in dump['standbys']])
+            if found != known or not all(found):
+                since_s, known = time.monotonic(), found
+            return time.monotonic() - since_s > STANDBY_HEARS_S + GRACE_S
+        self.wait(known_for_long, WELL_S, 'a standby mgr that knows the active one for long enough', interval_s=0.5)
 
     def wait_clean(self) -> None:
         """Until every object has its three copies: an OSD that was killed comes back empty."""

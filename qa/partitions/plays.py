@@ -19,6 +19,7 @@ from .outcome import Expectation, Outcome
 Disturbance = Callable[[HostsApart], ContextManager[None]]
 VICTIM = OWNERS[1]
 NOTICED_S = 1.0
+TARGET_AFTER_S = 1.0
 WRITE, BLOCK = 0x01, 512
 
 
@@ -216,6 +217,26 @@ def _server_vanished(apart: HostsApart) -> Iterator[None]:
     yield
 
 
+def _then_target_killed(first: Disturbance) -> Disturbance:
+    """A decision becomes overdue while the active mgr cannot take it."""
+    @contextmanager
+    def disturb(apart: HostsApart) -> Iterator[None]:
+        apart.wait_standby()
+        with first(apart):
+            apart.pass_until(time.monotonic() + TARGET_AFTER_S)
+            apart.gateways[VICTIM].kill('target')
+            yield
+    return disturb
+
+
+def _active_mgr(apart: HostsApart) -> List[str]:
+    return [apart.active_mgr()]
+
+
+def _mgrs(apart: HostsApart) -> List[str]:
+    return apart.names('mgr')
+
+
 def _everything(apart: HostsApart) -> Iterable[str]:
     return apart.names('mon', 'mgr', 'osd')
 
@@ -240,6 +261,8 @@ def _mon_leader(apart: HostsApart) -> List[str]:
 
 _FAILOVER = Expectation(dark_s=7.0, served_s=7.0, moves=frozenset({1}), ends=frozenset({VICTIM}))
 
+_OVERDUE = replace(_FAILOVER, dark_s=8.0, served_s=8.0)
+
 # Seats and mons that are silent together look like a cable that was pulled, so the targets end.  OSDs that wake do not
 # serve at once: for up to 8 s their placement groups are "laggy".
 _STANDSTILL = Expectation(dark_s=45.0, served_s=15.0, moves=None, ends=frozenset(OWNERS.values()))
@@ -259,6 +282,10 @@ PLAYS = (
     Play('all links cut for 20 s', _all_links, 20, _STANDSTILL),
     Play('mgr cut from the mons', _cut_mgr_from_mons, 45),
     Play('mgr cut from everything', _cut_mgr_off, 45),
+    Play('mgr killed, then a target', _then_target_killed(_killed(_active_mgr)), 15, _OVERDUE),
+    Play('mgr paused, then a target killed', _then_target_killed(_paused(_active_mgr)), 15, _OVERDUE),
+    Play('mgr cut from everything, then a target killed', _then_target_killed(_cut_mgr_off), 15, _OVERDUE),
+    Play('all mgrs killed', _killed(_mgrs), 300),
     Play('lossy link (5 %)', _lossy(5), 20),
     Play('slow and lossy link (2 Mbit/s, 3 %)', _lossy(3, 2000), 10, quick=True),
     Play('very lossy link (15 %)', _lossy(15), 20),
