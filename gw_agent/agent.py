@@ -21,7 +21,7 @@ from typing import Any, Optional, Tuple
 
 import rados
 
-from gw_agent import ceph_client, process_log, settings as settings_file, trace
+from gw_agent import ceph_client, process_log, run_directory, settings as settings_file, trace
 from gw_agent.beacons import Beacons
 from gw_agent.config_store import ConfigStore, StoreError
 from gw_agent.contexts import ContextFailed
@@ -33,6 +33,7 @@ from gw_agent.settings import Settings
 from gw_agent.spdk_rpc import RpcFailure, RpcUnreachable, SpdkRpc
 from gw_agent.stuck_watch import StuckWatch
 from gw_agent.target_run import TargetRun, digest
+from gw_agent.tls import CertificateError
 from gw_agent.warden_client import NoWarden, WardenClient, inherited_socket
 from nvmeof_ha_core import wire
 from nvmeof_ha_core.events import Beacon, TargetState
@@ -43,6 +44,7 @@ log = logging.getLogger("agent")
 RECONNECT_S = 1.0
 RETRY_S = 0.2
 OSD_OP_TIMEOUT_S = 10
+API_RETRY_S = 5.0
 
 
 class Agent:
@@ -158,7 +160,13 @@ class Agent:
         loop = asyncio.get_running_loop()
         api = await loop.run_in_executor(None, importlib.import_module, "gw_agent.api")
         service = api.GatewayService(await self._store, self, self._settings)
-        server, port = await api.start_server(service, self._settings)
+        while True:
+            try:
+                server, port = await api.start_server(service, self._settings)
+                break
+            except (OSError, CertificateError) as error:   # never a reason to stop serving hosts
+                log.error("there is no API: %s (trying again every %g s)", error, API_RETRY_S)
+                await asyncio.sleep(API_RETRY_S)
         path = os.path.join(self._settings.gateway.run_dir, "api.json")
         with open(path + ".new", "w", encoding="utf-8") as file:
             json.dump({"addr": self._settings.gateway.addr, "port": port}, file)
@@ -249,6 +257,7 @@ def _main() -> int:
     arguments = parser.parse_args()
     try:
         settings = settings_file.load(arguments.config)
+        os.umask(run_directory.UMASK)
         process_log.start(settings.gateway, "agent")
         tracing = trace.start(settings.gateway, "agent")
         asyncio.new_event_loop().run_until_complete(_work(settings, tracing))

@@ -6,7 +6,9 @@ here, because nothing would be fenced.
 from __future__ import annotations
 
 import errno
-from typing import Any, Awaitable, Callable, Tuple
+import logging
+import os
+from typing import Any, Awaitable, Callable, Optional, Tuple
 
 import grpc
 
@@ -17,7 +19,10 @@ from gw_agent.api_namespaces import NamespaceVerbs
 from gw_agent.api_subsystems import SubsystemVerbs
 from gw_agent.pb import gateway_pb2 as pb
 from gw_agent.pb import gateway_pb2_grpc
-from gw_agent.settings import Settings
+from gw_agent.settings import API_SOCKET, Settings
+from gw_agent.tls import Certificates, Pem
+
+log = logging.getLogger(__name__)
 
 STOP_S = 1.0
 
@@ -42,15 +47,36 @@ _refuse_the_rest(GatewayService)
 
 
 async def start_server(service: GatewayService, settings: Settings) -> Tuple["grpc.aio.Server", int]:
-    """Opens the API; returns the server (end it with `await server.stop(STOP_S)`) and its port. Raises OSError."""
+    """Opens the API on its address and on the Unix socket; returns the server (end it with `await server.stop(STOP_S)`)
+    and its port. Raises OSError, CertificateError."""
+    gateway = settings.gateway
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     gateway_pb2_grpc.add_GatewayServicer_to_server(service, server)
-    host = f"[{settings.gateway.addr}]" if ":" in settings.gateway.addr else settings.gateway.addr
+    host = f"[{gateway.addr}]" if ":" in gateway.addr else gateway.addr
+    where = f"{host}:{gateway.port}"
+    credentials = _credentials(Certificates(settings.mtls)) if gateway.enable_auth else None
     try:
-        port = server.add_insecure_port(f"{host}:{settings.gateway.port}")
+        port = server.add_insecure_port(where) if credentials is None else server.add_secure_port(where, credentials)
+        where = os.path.join(gateway.run_dir, API_SOCKET)
+        server.add_insecure_port(f"unix:{where}")
     except RuntimeError as error:
-        raise OSError(errno.EADDRINUSE, f"the API cannot listen on {host}:{settings.gateway.port} ({error}); is the "
-                      "address this host's and the port free?") from None
+        raise OSError(errno.EADDRINUSE, f"the API cannot listen on {where} ({error}); is the address this host's and "
+                      "the port free, and is run_dir a local directory?") from None
     service.port = port
     await server.start()
+    if gateway.insecure_api:
+        log.warning("the API at %s is open to whoever reaches it, because insecure_api is on in section [gateway]",
+                    gateway.addr)
     return server, port
+
+
+def _credentials(certificates: Certificates) -> grpc.ServerCredentials:
+    """Of a server that lets nobody in without a certificate, and looks for changed files before each handshake."""
+    def configuration(pem: Pem) -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration([(pem.key, pem.own)], pem.clients)
+
+    def changed() -> Optional[grpc.ServerCertificateConfiguration]:
+        pem = certificates.changed()
+        return None if pem is None else configuration(pem)
+
+    return grpc.dynamic_ssl_server_credentials(configuration(certificates.first), changed, True)

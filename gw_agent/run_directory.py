@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import signal
+import stat
 import time
 from dataclasses import dataclass
 from typing import Optional
@@ -21,6 +22,9 @@ from nvmeof_ha_core.model import Instance
 
 log = logging.getLogger(__name__)
 
+UMASK = 0o077
+"""Of warden, agent and target: sockets, logs and whatever else they make are for their own user alone. Whoever may
+connect to a target's JSON-RPC socket may serve any image to anybody."""
 END_S = 10.0
 POLL_S = 0.02
 
@@ -45,8 +49,11 @@ class RunDirectory:
         """Raises RunDirectoryError: it cannot be made, or another warden uses it."""
         self.path = path
         try:
-            os.makedirs(path, mode=0o750, exist_ok=True)
-            self._lock = os.open(os.path.join(path, "warden.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            os.makedirs(path, mode=0o700, exist_ok=True)
+            if os.stat(path).st_mode & stat.S_IWOTH:
+                raise RunDirectoryError(f"run_dir {path} can be written by every user, who could put files of their "
+                                        f"own there; do: chmod o-w {path}, or choose another run_dir")
+            self._lock = os.open(os.path.join(path, "warden.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise RunDirectoryError(f"run_dir {path} cannot be used: {error.strerror}; make it, or correct the option "
                                     "run_dir in section [gateway]") from None
@@ -79,7 +86,7 @@ class RunDirectory:
 
     def lock_for_target(self) -> int:
         """A locked file for the target to inherit; close it here once the target was started."""
-        descriptor = os.open(self._target_lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        descriptor = os.open(self._target_lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

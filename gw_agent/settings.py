@@ -20,6 +20,8 @@ from gw_agent.io_progress import CLIENT_TICK_S
 from nvmeof_ha_core.model import NAME_RULE, ModelError, check_name
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+API_SOCKET = "api.sock"
+"""In `run_dir`."""
 SOCKET_PATH_LIMIT_BYTES = 107
 """Longer paths do not fit in a Unix socket address."""
 DEFAULT_TGT_ARGS = "--no-huge -s 512 --no-pci -m 0x1 --interrupt-mode --disable-cpumask-locks"
@@ -36,9 +38,14 @@ class GatewaySettings:
     name: str
     group: str
     addr: str
-    """Address of the gRPC API, and the default address of listeners."""
+    """Address of the gRPC API. Any but a loopback address needs `enable_auth`, or `insecure_api` as an explicit choice;
+    the Unix socket `run_dir`/api.sock, for the agent's own user, is there in any case."""
     port: int
     """Port of the gRPC API; 0: any free port, written to `run_dir`/api.json."""
+    enable_auth: bool
+    """Clients at `addr` must show a certificate (section [mtls])."""
+    insecure_api: bool
+    """Whoever reaches `addr` may do everything: for networks that nobody else is on."""
     host_name: str
     """Listeners that are stored for this host name are this gateway's."""
     run_dir: str
@@ -51,6 +58,18 @@ class GatewaySettings:
     stuck_s: float
     """How long a context's requests must go without any answer, while other clients are answered promptly for the same,
     until the I/O path counts as stuck (`io_progress.py`)."""
+
+
+@dataclass(frozen=True)
+class MtlsSettings:
+    """Section [mtls]: files in PEM, needed with `enable_auth`; read again when they change (`tls.py`)."""
+
+    server_key: Optional[str]
+    server_cert: Optional[str]
+    client_cert: Optional[str]
+    """Certificates that clients are accepted by: their own, or that of the authority that signed them."""
+    client_key: Optional[str]
+    """For the clients on this host; no gateway reads it."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +101,7 @@ class Settings:
     gateway: GatewaySettings
     ceph: CephSettings
     spdk: SpdkSettings
+    mtls: MtlsSettings
 
 
 @dataclass(frozen=True)
@@ -109,8 +129,30 @@ def load(path: str) -> Settings:
         values[section] = {}
         for name, option in options.items():
             values[section][name] = _value(path, parser, values, section, name, option)
-    return Settings(GatewaySettings(**values["gateway"]), CephSettings(**values["ceph"]),
-                    SpdkSettings(**values["spdk"]))
+    found = Settings(GatewaySettings(**values["gateway"]), CephSettings(**values["ceph"]),
+                     SpdkSettings(**values["spdk"]), MtlsSettings(**values["mtls"]))
+    _check_api_access(path, found)
+    return found
+
+
+def _check_api_access(path: str, found: Settings) -> None:
+    """The API changes everything, so nobody gets at it from elsewhere without a certificate or a decision."""
+    gateway = found.gateway
+    if gateway.enable_auth:
+        missing = [name for name in ("server_key", "server_cert", "client_cert") if getattr(found.mtls, name) is None]
+        if missing:
+            raise SettingsError(f"{path}: enable_auth is on in section [gateway], but section [mtls] lacks "
+                                f"{', '.join(missing)}; name the files there, or turn enable_auth off and listen on a "
+                                "loopback address (addr = 127.0.0.1)")
+        if gateway.insecure_api:
+            raise SettingsError(f"{path}: enable_auth and insecure_api are both on in section [gateway]; remove the "
+                                "one that is not meant")
+    elif not ipaddress.ip_address(gateway.addr).is_loopback and not gateway.insecure_api:
+        raise SettingsError(f"{path}: option addr in section [gateway] is {gateway.addr}, where others reach the API, "
+                            "and enable_auth is off, so that anybody there could delete every namespace; set "
+                            "enable_auth = true, and server_key, server_cert and client_cert in section [mtls]; or "
+                            f"addr = 127.0.0.1 (local users also have {gateway.run_dir}/{API_SOCKET}); or, on a "
+                            "network that nobody else is on, insecure_api = true, of which health will warn")
 
 
 def _refuse_unknown(path: str, parser: configparser.ConfigParser) -> None:
@@ -135,6 +177,13 @@ def _value(path: str, parser: configparser.ConfigParser, values: Dict[str, Dict[
         return option.read(text or "")
     except ValueError as error:
         raise SettingsError(f"{path}: option {name} in section [{section}] is '{text}'; allowed is {error}") from None
+
+
+def _flag(text: str) -> bool:
+    try:
+        return configparser.ConfigParser.BOOLEAN_STATES[text.lower()]
+    except KeyError:
+        raise ValueError("true or false") from None
 
 
 def _word(text: str) -> str:
@@ -175,6 +224,14 @@ def _path(text: str) -> str:
     if not os.path.isabs(text):
         raise ValueError("an absolute path")
     return os.path.normpath(text)
+
+
+def _run_dir(text: str) -> str:
+    path = _path(text)
+    limit = SOCKET_PATH_LIMIT_BYTES - len(f"/{API_SOCKET}")
+    if len(os.fsencode(path)) > limit:
+        raise ValueError(f"a path of at most {limit} bytes, so that the paths of Unix sockets in it fit")
+    return path
 
 
 def _optional_path(text: str) -> Optional[str]:
@@ -230,7 +287,9 @@ _OPTIONS: Dict[str, Dict[str, _Option]] = {
         "addr": _Option(_address),
         "port": _Option(_number(int, 0, 65535), "5500"),
         "host_name": _Option(_host_name, "{gateway.name}"),
-        "run_dir": _Option(_path, "/run/nvmeof-ha/{gateway.name}"),
+        "enable_auth": _Option(_flag, "false"),
+        "insecure_api": _Option(_flag, "false"),
+        "run_dir": _Option(_run_dir, "/run/nvmeof-ha/{gateway.name}"),
         "log_file": _Option(_optional_path, ""),
         "log_level": _Option(_log_level, "INFO"),
         "trace_file": _Option(_optional_path, ""),
@@ -251,4 +310,5 @@ _OPTIONS: Dict[str, Dict[str, _Option]] = {
         "rpc_socket": _Option(_socket_path, "{gateway.run_dir}/spdk.sock"),
         "transport_tcp_options": _Option(_json_object, "{}"),
     },
+    "mtls": {name: _Option(_optional_path, "") for name in ("server_key", "server_cert", "client_cert", "client_key")},
 }

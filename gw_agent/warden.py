@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import secrets
 import selectors
 import signal
@@ -21,7 +22,7 @@ from typing import FrozenSet, IO, List, Optional, Tuple
 
 import rados
 
-from gw_agent import ceph_client, process_log, settings as settings_file, trace
+from gw_agent import ceph_client, process_log, run_directory, settings as settings_file, trace
 from gw_agent.admission import Admission, admission
 from gw_agent.agent_process import AgentProcess
 from gw_agent.boot_clock import boottime_s
@@ -32,6 +33,7 @@ from gw_agent.settings import Settings
 from gw_agent.side_threads import BLOCKLIST, CONTACT, MonProbe, WakeWatch, blocklisted
 from gw_agent.start_pace import EARLY_S, StartPace
 from gw_agent.target_guard import Ended, TargetGuard
+from gw_agent.tls import CertificateError, Certificates
 from gw_agent.wake_pipe import WakePipe
 from gw_agent.warden_link import Status
 from nvmeof_ha_core.lease import permitting
@@ -269,9 +271,12 @@ def _main() -> int:
     arguments = parser.parse_args()
     try:
         settings = settings_file.load(arguments.config)
+        if settings.gateway.enable_auth:
+            Certificates(settings.mtls)   # who starts a gateway should hear of a bad certificate, not who looks for its API
+        os.umask(run_directory.UMASK)
         output = process_log.start(settings.gateway, "warden")
         tracing = trace.start(settings.gateway, "warden")
-    except (settings_file.SettingsError, OSError) as error:
+    except (settings_file.SettingsError, CertificateError, OSError) as error:
         print(f"nvmeof-gw-warden: {error}", file=sys.stderr)
         return 2
     try:

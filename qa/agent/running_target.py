@@ -67,10 +67,12 @@ def with_rpc(path: str, use: Callable[[SpdkRpc], Awaitable[Any]]) -> Any:
 
 
 def gateway_settings(directory: Path, cluster: Any, addr: str = "127.0.0.2", name: str = "gw1",
-                     group: str = "g1") -> Settings:
-    """Settings of a gateway that uses the cluster as its administrator."""
+                     group: str = "g1", more: str = "") -> Settings:
+    """Settings of a gateway that uses the cluster as its administrator. `more`: lines of section [gateway]."""
     path = directory / f"{name}.conf"
-    path.write_text(f"[gateway]\nname = {name}\ngroup = {group}\naddr = {addr}\nport = 0\nrun_dir = {directory}\n"
+    run_dir = directory / name
+    run_dir.mkdir(mode=0o700, exist_ok=True)
+    path.write_text(f"[gateway]\nname = {name}\ngroup = {group}\naddr = {addr}\nport = 0\nrun_dir = {run_dir}\n{more}"
                     f"[ceph]\npool = rbd\nconfig_file = {cluster.conf}\nid = admin\n[spdk]\n")
     return settings_module.load(str(path))
 

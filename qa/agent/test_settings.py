@@ -57,7 +57,7 @@ def test_settings_cannot_be_changed(load):
 
 
 def test_an_address_is_stored_in_its_shortest_form_without_brackets(load):
-    assert load(LEAST.replace("127.0.0.2", "[fd00:0::1]")).gateway.addr == "fd00::1"
+    assert load(LEAST.replace("127.0.0.2", "[0:0::1]")).gateway.addr == "::1"
 
 
 @pytest.mark.parametrize("old, new, section, option, allowed", [
@@ -75,6 +75,8 @@ def test_an_address_is_stored_in_its_shortest_form_without_brackets(load):
     ("[ceph]", "log_level = loud\n[ceph]", "gateway", "log_level", "DEBUG"),
     ("[ceph]", "run_dir = run\n[ceph]", "gateway", "run_dir", "absolute path"),
     ("[ceph]", "bdevs_per_context = 0\n[ceph]", "gateway", "bdevs_per_context", "1 to"),
+    ("[ceph]", "run_dir = /" + "r" * 99 + "\n[ceph]", "gateway", "run_dir", "at most 98 bytes"),
+    ("[ceph]", "enable_auth = maybe\n[ceph]", "gateway", "enable_auth", "true or false"),
     ("[ceph]", "stuck_s = 4\n[ceph]", "gateway", "stuck_s", "5.0 to 300"),
     ("[ceph]", "state_update_interval_sec = nan\n[ceph]", "gateway", "state_update_interval_sec", "0.1 to"),
     ("[ceph]", "[ceph]\nid = client.x", "ceph", "id", "without 'client.'"),
@@ -89,6 +91,31 @@ def test_a_bad_value_is_named_with_section_option_and_what_is_allowed(load, old,
         load(LEAST.replace(old, new))
     text = str(failure.value)
     assert "gw.conf" in text and f"[{section}]" in text and option in text and allowed in text
+
+
+@pytest.mark.parametrize("addr", ["127.0.0.1", "127.9.9.9", "::1"])
+def test_a_loopback_address_needs_no_certificates(load, addr):
+    assert not load(LEAST.replace("127.0.0.2", addr)).gateway.enable_auth
+
+
+@pytest.mark.parametrize("addr", ["10.0.0.1", "0.0.0.0", "::", "fd00::1"])
+def test_an_address_that_others_reach_needs_certificates_or_an_explicit_decision(load, addr):
+    elsewhere = LEAST.replace("127.0.0.2", addr)
+    with pytest.raises(settings.SettingsError, match="enable_auth = true, and server_key, server_cert and client_cert"):
+        load(elsewhere)
+    assert load(elsewhere.replace("[ceph]", "insecure_api = true\n[ceph]")).gateway.insecure_api
+    found = load(elsewhere.replace("[ceph]", "enable_auth = True\n[ceph]")
+                 + "[mtls]\nserver_key = /a\nserver_cert = /b\nclient_cert = /c\nclient_key = /d\n")
+    assert found.mtls.client_cert == "/c"
+
+
+def test_authentication_without_its_files_or_beside_its_opposite_is_refused(load):
+    with_auth = LEAST.replace("[ceph]", "enable_auth = true\n[ceph]")
+    with pytest.raises(settings.SettingsError, match=r"section \[mtls\] lacks server_cert, client_cert"):
+        load(with_auth + "[mtls]\nserver_key = /a\n")
+    with pytest.raises(settings.SettingsError, match="both on"):
+        load(with_auth.replace("enable_auth", "insecure_api = true\nenable_auth")
+             + "[mtls]\nserver_key = /a\nserver_cert = /b\nclient_cert = /c\n")
 
 
 def test_an_unknown_section_is_refused_with_the_known_ones(load):

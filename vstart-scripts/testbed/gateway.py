@@ -22,6 +22,7 @@ from .waiting import wait_until
 
 STAND_IN_TARGET = REPOSITORY / 'qa/target_sim/nvmf_tgt'
 GROUP = 'g1'
+LOOPBACK = '127.0.0.1'   # a network namespace has its own
 TRACE = 'trace.jsonl'   # in a gateway's directory
 # The warden first: it must not restart what is killed after it.
 PROCESSES = ('warden', 'agent', 'target')
@@ -31,7 +32,7 @@ SETTINGS = """\
 [gateway]
 name = {name}
 group = {group}
-addr = {address}
+addr = {api_address}
 port = {api_port}
 run_dir = {run_directory}
 log_level = DEBUG
@@ -65,8 +66,8 @@ class Gateway:
 
     def __init__(self, cluster: Cluster, name: str, address: str, group: str = GROUP,
                  target: Optional[Path] = None, place: Optional[Place] = None) -> None:
-        """`address` is the address of this gateway's API and listeners, one per gateway; `place`: where its
-        processes run, if not beside the caller."""
+        """`address` is the address of this gateway's listeners, and of its API where it is a loopback address, one per
+        gateway; `place`: where its processes run, if not beside the caller."""
         self.cluster = cluster
         self.name = name
         self.address = address
@@ -84,6 +85,15 @@ class Gateway:
         self.warden.on_start = self._save
 
     @property
+    def api_address(self) -> str:
+        """As the processes of this gateway's host see it; from anywhere on the machine there is `api_socket`."""
+        return LOOPBACK if self.place.namespace else self.address
+
+    @property
+    def api_socket(self) -> Path:
+        return self.run_directory / 'api.sock'
+
+    @property
     def rpc_socket(self) -> Path:
         """The target's JSON-RPC socket."""
         return self.run_directory / 'spdk.sock'
@@ -96,11 +106,12 @@ class Gateway:
         self.directory.mkdir(parents=True)
         self.run_directory.mkdir(mode=0o700, exist_ok=True)
         with self.place.entered():
-            self.api_port, self.listener_port = free_ports(2, self.address)
+            self.api_port, = free_ports(1, self.api_address)
+            self.listener_port, = free_ports(1, self.address, but=[self.api_port])
         keyring = self.cluster.create_user(f'nvmeof.{self.name}', {
             service: cap.format(pool=POOL) for service, cap in CAPS.items()})
         self.settings.write_text(SETTINGS.format(
-            name=self.name, group=self.group, address=self.address, api_port=self.api_port,
+            name=self.name, group=self.group, api_address=self.api_address, api_port=self.api_port,
             run_directory=self.run_directory, trace=self.directory / TRACE, pool=POOL, conf=self.cluster.conf,
             keyring=keyring, target=self.target))
         nvme_gw(self.cluster, 'create', self.name, POOL, self.group)

@@ -27,7 +27,7 @@ class GatewayApi:
     """The API of one gateway; a context manager."""
 
     def __init__(self, gateway: Gateway) -> None:
-        self._where = f'{gateway.address}:{gateway.api_port}'
+        self._where = f'unix:{gateway.api_socket}'
         self._channel = grpc.insecure_channel(self._where)
         self._stub = gateway_pb2_grpc.GatewayStub(self._channel)
 

@@ -1,0 +1,23 @@
+"""Claims about who else on the host gets at a running gateway's files."""
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from testbed.waiting import wait_until
+
+FOR_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def test_sockets_and_files_of_a_gateway_are_for_its_own_user_alone(serving, host):
+    run = host.directory / "run"
+    wait_until(lambda: (run / "api.json").exists(), 60, "the API")
+    assert os.umask(os.umask(0o022)) == 0o022, "what the gateway inherits is wide"
+    paths = [run, *run.rglob("*"), host.trace_path]
+    assert {"api.sock", "spdk.sock"} <= {path.name for path in paths if stat.S_ISSOCK(path.stat().st_mode)}
+    wide = {str(path): oct(path.stat().st_mode) for path in paths if path.stat().st_mode & FOR_OTHERS}
+    assert not wide
+    mine = {pid for pid in host.pids().values()}
+    shared = [path for path in Path("/dev/shm").iterdir() if path.name.rpartition("pid")[2] in map(str, mine)]
+    assert not [path for path in shared if path.stat().st_mode & FOR_OTHERS]
