@@ -25,7 +25,7 @@ from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Tupl
 
 import rados
 
-from gw_agent import configuration, rados_watch
+from gw_agent import configuration_reader, rados_watch
 from gw_agent.configuration import VERSION_KEY, Configuration, object_name
 
 log = logging.getLogger(__name__)
@@ -321,7 +321,7 @@ class ConfigStore:
 
 
 def _stored(version: int, omap: Mapping[str, str]) -> Stored:
-    parsed, problems = configuration.parse(omap)
+    parsed, problems = configuration_reader.parse(omap)
     return Stored(version, omap, parsed, tuple(problems))
 
 

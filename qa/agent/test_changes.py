@@ -5,7 +5,7 @@ import errno
 
 import pytest
 
-from gw_agent import changes, configuration
+from gw_agent import changes, configuration, configuration_reader
 from gw_agent.changes import NamespaceRequest, Refused
 from gw_agent.config_store import Change, Stored
 from gw_agent.configuration import Listener
@@ -18,7 +18,7 @@ LISTENER = Listener("gw1", "127.0.0.2", 4420)
 
 
 def stored(omap, version=1):
-    parsed, problems = configuration.parse(omap)
+    parsed, problems = configuration_reader.parse(omap)
     assert problems == []
     return Stored(version, omap, parsed, ())
 

@@ -5,30 +5,54 @@ import json
 from dataclasses import replace
 
 import pytest
+from google.protobuf import json_format
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gw_agent import configuration as c
 from gw_agent import nqn as names
+from gw_agent.configuration_reader import parse
+from gw_agent.pb import gateway_pb2 as pb
 
 NQN = "nqn.2016-06.io.spdk:cnode1.g1"
 HOST = "nqn.2014-08.org.nvmexpress:uuid:0e6b5b3c-9c4f-4c1a-8f7e-3a4b5c6d7e8f"
 UUID = "0e6b5b3c-9c4f-4c1a-8f7e-3a4b5c6d7e8f"
 SUBSYSTEM = c.Subsystem(NQN, "Ceph1234", 32)
 LISTENER = c.Listener("gw1", "127.0.0.2", 4420)
-NAMESPACE = c.Namespace(3, "rbd", "img_1", UUID, 2)
+LIMITS = c.QosLimits(rw_ios_per_second=2000, w_mbytes_per_second=5)
+NAMESPACE = c.Namespace(3, "rbd", "img_1", UUID, 2, auto_visible=False, hosts=frozenset({HOST}), qos=LIMITS,
+                        trash_image=True)
 
 
 def full_omap():
     return {c.VERSION_KEY: "7", **dict([
         c.subsystem_entry(SUBSYSTEM), c.host_entry(NQN, HOST), c.host_entry(NQN, "*"),
-        c.listener_entry(NQN, LISTENER), c.namespace_entry(NQN, NAMESPACE)])}
+        c.listener_entry(NQN, LISTENER), c.namespace_entry(NQN, NAMESPACE), c.namespace_host_entry(NQN, 3, HOST),
+        c.qos_entry(NQN, 3, {"rw_ios_per_second": 2000, "w_mbytes_per_second": 5})])}
 
 
 def test_keys_are_those_of_existing_gateways():
     assert sorted(full_omap()) == sorted([
         "omap_version", f"subsystem_{NQN}", f"host_{NQN}_{HOST}", f"host_{NQN}_*",
-        f"listener_{NQN}_gw1_TCP_127.0.0.2_4420", f"namespace_{NQN}_3"])
+        f"listener_{NQN}_gw1_TCP_127.0.0.2_4420", f"namespace_{NQN}_3", f"ns-host_{NQN}_3_{HOST}", f"qos_{NQN}_3"])
+
+
+@pytest.mark.parametrize("key, request_type", [
+    (f"subsystem_{NQN}", pb.create_subsystem_req), (f"host_{NQN}_{HOST}", pb.add_host_req),
+    (f"listener_{NQN}_gw1_TCP_127.0.0.2_4420", pb.create_listener_req), (f"namespace_{NQN}_3", pb.namespace_add_req),
+    (f"ns-host_{NQN}_3_{HOST}", pb.namespace_add_host_req), (f"qos_{NQN}_3", pb.namespace_set_qos_req)])
+def test_values_are_requests_as_protobuf_writes_them(key, request_type):
+    """Every field that is there is written as protobuf itself would write it."""
+    value = full_omap()[key]
+    as_protobuf = json.loads(json_format.MessageToJson(json_format.Parse(value, request_type()),
+                                                       preserving_proto_field_name=True,
+                                                       always_print_fields_with_no_presence=True))
+    assert {name: as_protobuf.get(name) for name in json.loads(value)} == json.loads(value)
+
+
+def test_a_changed_value_keeps_the_fields_that_are_not_known_here():
+    changed = json.loads(c.with_fields('{"a": [1], "trash_image": false}', trash_image=True))
+    assert changed == {"a": [1], "trash_image": True}
 
 
 def test_the_object_name_is_that_of_existing_gateways():
@@ -37,7 +61,7 @@ def test_the_object_name_is_that_of_existing_gateways():
 
 
 def test_what_was_stored_is_what_is_read():
-    found, problems = c.parse(full_omap())
+    found, problems = parse(full_omap())
     assert problems == []
     assert found.subsystems == {NQN: replace(
         SUBSYSTEM, allow_any_host=True, hosts=frozenset({HOST}), listeners=(LISTENER,), namespaces={3: NAMESPACE})}
@@ -48,16 +72,16 @@ def test_what_was_stored_is_what_is_read():
 @given(st.permutations(sorted(full_omap())))
 def test_the_order_of_the_entries_does_not_matter(order):
     omap = full_omap()
-    assert c.parse({key: omap[key] for key in order}) == c.parse(omap)
+    assert parse({key: omap[key] for key in order}) == parse(omap)
 
 
 def test_values_of_an_existing_gateway_are_read():
     """A 64-bit number is text in protobuf's JSON, an enum its name, and there may be fields we do not use."""
-    found, problems = c.parse({
+    found, problems = parse({
         f"subsystem_{NQN}": json.dumps({"subsystem_nqn": NQN, "serial_number": "SPDK1", "max_namespaces": "64",
                                         "enable_ha": True, "no_group_append": False}),
         f"listener_{NQN}_h_TCP_fd00::1_4421": json.dumps({
-            "nqn": NQN, "host_name": "h", "traddr": "fd00::1", "adrfam": "ipv6", "trsvcid": 4421, "secure": True}),
+            "nqn": NQN, "host_name": "h", "traddr": "[fd00::1]", "adrfam": "ipv6", "trsvcid": 4421, "secure": True}),
         f"namespace_{NQN}_1": json.dumps({
             "rbd_pool_name": "rbd", "rbd_image_name": "i", "subsystem_nqn": NQN, "nsid": 1, "block_size": 4096,
             "uuid": UUID.upper(), "anagrpid": 1, "create_image": True, "size": "10485760", "force": False})})
@@ -80,21 +104,26 @@ def test_values_of_an_existing_gateway_are_read():
     (f"subsystem_{NQN}2", {"subsystem_nqn": NQN + "2"}, "serial_number is None"),
     (f"subsystem_{NQN}2", {"subsystem_nqn": NQN + "2", "serial_number": "S", "max_namespaces": 0}, "number from 1"),
     (f"namespace_{NQN}_9", {"subsystem_nqn": NQN, "nsid": True}, "nsid is True"),
-    (f"namespace_{NQN}_9", {"subsystem_nqn": NQN, "nsid": 9, "no_auto_visible": True}, "every host"),
+    (f"namespace_{NQN}_9", {"subsystem_nqn": NQN, "nsid": 8, "rbd_pool_name": "p", "rbd_image_name": "i",
+                            "uuid": UUID}, "belongs under the key namespace_.*_8"),
+    (f"subsystem_{NQN}2", {"subsystem_nqn": NQN + "2", "serial_number": "S", "enable_ha": False}, "enable_ha is false"),
+    (f"ns-host_{NQN}_4_{HOST}", {"subsystem_nqn": NQN, "nsid": 4, "host_nqn": HOST}, "its namespace 4 is not stored"),
+    (f"ns-host_{NQN}_3_*", {"subsystem_nqn": NQN, "nsid": 3, "host_nqn": "*"}, "not of the form nqn."),
+    (f"qos_{NQN}_4", {"subsystem_nqn": NQN, "nsid": 4}, "its namespace 4 is not stored"),
     (f"namespace_{NQN}_9", {"subsystem_nqn": NQN, "nsid": 9, "rbd_pool_name": "p", "rbd_image_name": "i",
                             "uuid": "12"}, "UUID '12'"),
     (f"namespace_{NQN}_99", {"subsystem_nqn": NQN, "nsid": 99, "rbd_pool_name": "p", "rbd_image_name": "i",
                              "uuid": UUID}, "max_namespaces 32"),
     (f"listener_{NQN}_h_TCP_::1_1", {"nqn": NQN, "host_name": "h", "traddr": "::1", "adrfam": "ib"}, "ipv4 or ipv6"),
-    (f"qos_{NQN}_3", {"subsystem_nqn": NQN, "nsid": 3}, "does not serve entries of that kind"),
+    (f"lbgroup_{NQN}_3", {"subsystem_nqn": NQN, "nsid": 3}, "does not serve entries of that kind"),
     ("what", {}, "does not serve entries of that kind"),
 ])
 def test_an_entry_that_cannot_be_served_is_a_problem_and_the_rest_is_read(key, value, reason):
     omap = {**full_omap()}
     omap.pop(key, None)
-    without, _ = c.parse(omap)
+    without, _ = parse(omap)
     omap[key] = value if isinstance(value, str) else json.dumps(value)
-    found, (problem,) = c.parse(omap)
+    found, (problem,) = parse(omap)
     assert found == without
     with pytest.raises(AssertionError, match=reason):
         raise AssertionError(problem)
@@ -104,13 +133,12 @@ def test_an_entry_that_cannot_be_served_is_a_problem_and_the_rest_is_read(key, v
 def test_what_belongs_to_an_unreadable_subsystem_is_left_out_with_it():
     omap = full_omap()
     omap[f"subsystem_{NQN}"] = "garbage"
-    found, problems = c.parse(omap)
-    assert found == c.Configuration() and len(problems) == 5
+    found, problems = parse(omap)
+    assert found == c.Configuration() and len(problems) == 7
 
 
 def test_all_keys_of_a_subsystem_and_of_a_namespace_are_found():
-    omap = {**full_omap(), f"qos_{NQN}_3": "", f"ns-host_{NQN}_3_{HOST}": "", f"namespace_{NQN}_33": "",
-            f"subsystem_{NQN}2": ""}
+    omap = {**full_omap(), f"namespace_{NQN}_33": "", f"subsystem_{NQN}2": ""}
     assert c.keys_of_subsystem(omap, NQN) == set(omap) - {"omap_version", f"subsystem_{NQN}2"}
     assert c.keys_of_namespace(omap, NQN, 3) == {f"namespace_{NQN}_3", f"qos_{NQN}_3", f"ns-host_{NQN}_3_{HOST}"}
 

@@ -1,0 +1,189 @@
+"""Reads the stored configuration of a gateway group: from OMAP entries to a Configuration.
+
+Pure: no I/O. Promises: one unreadable entry costs that entry, never the rest; it becomes a problem that names the key.
+An entry that asks for access control which is not enforced here is left out rather than served to everybody, and what
+belongs to an entry that is left out is left out with it.
+"""
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
+
+from gw_agent import nqn as names
+from gw_agent.configuration import (DEFAULT_BLOCK_SIZE, DEFAULT_LISTENER_PORT, DEFAULT_MAX_NAMESPACES, QOS_FIELDS,
+                                    VERSION_KEY, Configuration, Listener, Namespace, QosLimits, Subsystem, entry_key)
+
+
+class Unreadable(ValueError):
+    """An entry that cannot be served; the text says what was found."""
+
+
+@dataclass
+class _Building:
+    """A subsystem while what belongs to it is being read."""
+
+    subsystem: Subsystem
+    allow_any_host: bool = False
+    hosts: Set[str] = field(default_factory=set)
+    listeners: Set[Listener] = field(default_factory=set)
+    namespaces: Dict[int, Namespace] = field(default_factory=dict)
+
+    def built(self) -> Subsystem:
+        return replace(self.subsystem, allow_any_host=self.allow_any_host, hosts=frozenset(self.hosts),
+                       listeners=tuple(sorted(self.listeners)), namespaces=MappingProxyType(self.namespaces))
+
+
+def parse(omap: Mapping[str, str]) -> Tuple[Configuration, List[str]]:
+    """The configuration stored in `omap`, and the problems: one text for each entry that is not served as stored."""
+    problems: List[str] = []
+    building: Dict[str, _Building] = {}
+    keys_of: Dict[str, List[str]] = {}
+    for key in sorted(omap):
+        keys_of.setdefault(key.split(names.KEY_DELIMITER)[0] if key != VERSION_KEY else "", []).append(key)
+    for kind, read in _READERS.items():
+        for key in keys_of.get(kind, ()):
+            try:
+                read(key, _Fields(omap[key]), building)
+            except Unreadable as error:
+                problems.append(f"stored entry {key} is left out: {error}")
+    for key in (key for kind, keys in keys_of.items() if kind and kind not in _READERS for key in keys):
+        problems.append(f"stored entry {key} has no effect: this version does not serve entries of that kind")
+    return Configuration(MappingProxyType({nqn: one.built() for nqn, one in building.items()})), problems
+
+
+class _Fields:
+    """One stored value: a JSON object whose fields are read with a type and a default."""
+
+    def __init__(self, text: str) -> None:
+        try:
+            self._fields = json.loads(text)
+        except (ValueError, RecursionError):
+            self._fields = None
+        if not isinstance(self._fields, dict):
+            raise Unreadable(f"its value is not a JSON object: {text[:60]!r}")
+
+    def text(self, name: str, default: Optional[str] = None) -> str:
+        value = self._fields.get(name, default)
+        if not isinstance(value, str) or not value:
+            raise Unreadable(f"field {name} is {value!r}, expected a text")
+        return value
+
+    def number(self, name: str, default: Optional[int] = None, least: int = 0) -> int:
+        value = self._fields.get(name, default)
+        if isinstance(value, str) and value.isascii() and value.isdigit():
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise Unreadable(f"field {name} is {value!r}, expected a number from {least}")
+        return value
+
+    def flag(self, name: str) -> bool:
+        return self._fields.get(name, False) is True
+
+    def denied(self, name: str) -> bool:
+        """True when it is there and false; a field that is not there denies nothing."""
+        return self._fields.get(name, True) is False
+
+    def refuse(self, name: str, why: str) -> None:
+        """For a field that asks for something that would silently not be enforced."""
+        if self._fields.get(name):
+            raise Unreadable(f"field {name} is set, but {why}")
+
+
+def _read_subsystem(key: str, fields: _Fields, building: Dict[str, _Building]) -> None:
+    nqn = _checked(names.check_subsystem_nqn, fields.text("subsystem_nqn"))
+    _check_key(key, entry_key("subsystem", nqn))
+    fields.refuse("dhchap_key", "in-band authentication is not served by this version; serving it without would "
+                  "weaken access control")
+    if fields.denied("enable_ha"):
+        raise Unreadable("field enable_ha is false, but every subsystem is served by all gateways of the group")
+    building[nqn] = _Building(Subsystem(nqn, _checked(names.check_serial, fields.text("serial_number")),
+                                        fields.number("max_namespaces", DEFAULT_MAX_NAMESPACES, least=1)))
+
+
+def _read_host(key: str, fields: _Fields, building: Dict[str, _Building]) -> None:
+    subsystem = _subsystem(building, fields.text("subsystem_nqn"))
+    host = _checked(names.check_host_nqn, fields.text("host_nqn"))
+    _check_key(key, entry_key("host", subsystem.subsystem.nqn, host))
+    for name in ("psk", "dhchap_key"):
+        fields.refuse(name, "keys of hosts are not served by this version; allowing the host without would weaken "
+                      "access control")
+    if host == names.ANY_HOST:
+        subsystem.allow_any_host = True
+    else:
+        subsystem.hosts.add(host)
+
+
+def _read_listener(key: str, fields: _Fields, building: Dict[str, _Building]) -> None:
+    """Existing gateways store an IPv6 address with its brackets."""
+    subsystem = _subsystem(building, fields.text("nqn"))
+    adrfam = fields.text("adrfam", "ipv4").lower()
+    if adrfam not in ("ipv4", "ipv6"):
+        raise Unreadable(f"field adrfam is {adrfam!r}, expected ipv4 or ipv6")
+    subsystem.listeners.add(Listener(fields.text("host_name"), fields.text("traddr").strip("[]"),
+                                     fields.number("trsvcid", DEFAULT_LISTENER_PORT, least=1), adrfam,
+                                     fields.flag("secure")))
+
+
+def _read_namespace(key: str, fields: _Fields, building: Dict[str, _Building]) -> None:
+    subsystem = _subsystem(building, fields.text("subsystem_nqn"))
+    namespace = Namespace(
+        fields.number("nsid", least=1), fields.text("rbd_pool_name"), fields.text("rbd_image_name"),
+        _checked(names.check_uuid, fields.text("uuid")).lower(), fields.number("anagrpid", 1, least=1),
+        fields.number("block_size", DEFAULT_BLOCK_SIZE, least=1), not fields.flag("no_auto_visible"),
+        trash_image=fields.flag("trash_image"))
+    _check_key(key, entry_key("namespace", subsystem.subsystem.nqn, namespace.nsid))
+    for what, value in (("nsid", namespace.nsid), ("anagrpid", namespace.ana_group_id)):
+        if value > subsystem.subsystem.max_namespaces:
+            raise Unreadable(f"{what} {value} is above the subsystem's max_namespaces "
+                             f"{subsystem.subsystem.max_namespaces}")
+    subsystem.namespaces[namespace.nsid] = namespace
+
+
+def _read_namespace_host(key: str, fields: _Fields, building: Dict[str, _Building]) -> None:
+    subsystem, namespace = _namespace(fields, building)
+    host = _checked(lambda nqn: names.check_nqn("host NQN", nqn), fields.text("host_nqn"))
+    _check_key(key, entry_key("ns-host", subsystem.subsystem.nqn, namespace.nsid, host))
+    if namespace.auto_visible:
+        raise Unreadable(f"namespace {namespace.nsid} is visible to every host of the subsystem")
+    subsystem.namespaces[namespace.nsid] = replace(namespace, hosts=namespace.hosts | {host})
+
+
+def _read_qos(key: str, fields: _Fields, building: Dict[str, _Building]) -> None:
+    subsystem, namespace = _namespace(fields, building)
+    _check_key(key, entry_key("qos", subsystem.subsystem.nqn, namespace.nsid))
+    limits = QosLimits(**{name: fields.number(name, 0) for name in QOS_FIELDS})
+    subsystem.namespaces[namespace.nsid] = replace(namespace, qos=limits)
+
+
+_READERS: Dict[str, Callable[[str, _Fields, Dict[str, _Building]], None]] = {
+    "subsystem": _read_subsystem, "host": _read_host, "listener": _read_listener, "namespace": _read_namespace,
+    "ns-host": _read_namespace_host, "qos": _read_qos}
+"""By the first element of the key, in the order of reading: what belongs to a thing comes after it."""
+
+
+def _subsystem(building: Mapping[str, _Building], nqn: str) -> _Building:
+    if nqn not in building:
+        raise Unreadable(f"its subsystem {nqn} is not stored, or left out itself")
+    return building[nqn]
+
+
+def _namespace(fields: _Fields, building: Mapping[str, _Building]) -> Tuple[_Building, Namespace]:
+    subsystem, nsid = _subsystem(building, fields.text("subsystem_nqn")), fields.number("nsid", least=1)
+    if nsid not in subsystem.namespaces:
+        raise Unreadable(f"its namespace {nsid} is not stored, or left out itself")
+    return subsystem, subsystem.namespaces[nsid]
+
+
+def _check_key(key: str, expected: str) -> None:
+    """An entry under a key that is not its own could be neither changed nor deleted."""
+    if key != expected:
+        raise Unreadable(f"what its value describes belongs under the key {expected}")
+
+
+def _checked(check: Callable[[str], Optional[str]], text: Any) -> str:
+    refused = check(text)
+    if refused:
+        raise Unreadable(refused)
+    return str(text)
