@@ -65,9 +65,9 @@ install_packages() {
         exit 1
     fi
     export DEBIAN_FRONTEND=noninteractive
-    step 'reading the package lists' apt-get -q update
+    step 'reading the package lists' apt-get -q -o Acquire::Retries=3 update
     # Whether a package starts its service is left to the machine's policy; the testbed uses none of them.
-    step "installing $# packages: $*" apt-get -q -y install --no-install-recommends "$@"
+    step "installing $# packages: $*" apt-get -q -y -o Acquire::Retries=3 install --no-install-recommends "$@"
 }
 
 # What the virtual environment depends on; a change of any of it means a new installation.

@@ -10,9 +10,11 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 SOURCES = Path("/etc/apt")
+UPDATE_PAUSES_S = (2.0, 10.0, 30.0)
 POCKETS = ("", "-updates", "-security")
 OPTION_FIELDS = {"signed-by": "Signed-By", "trusted": "Trusted", "check-valid-until": "Check-Valid-Until",
                  "allow-insecure": "Allow-Insecure"}
@@ -113,7 +115,8 @@ class Download:
                    "Dir::State::status": self.status, "Dir::Cache::archives": self.packages, "Dir::Cache::pkgcache": "",
                    "Dir::Cache::srcpkgcache": "", "APT::Sandbox::User": "", "Acquire::Languages": "none",
                    "APT::Architecture": "amd64", "APT::Architectures": "amd64",
-                   "Debug::NoLocking": "1", "Acquire::Retries": "3"}
+                   "Debug::NoLocking": "1", "Acquire::Retries": "3",
+                   "APT::Update::Error-Mode": "any"}   # by default an update that fetched nothing has succeeded
         # Hooks are for changes of the machine, which this is none.
         hooks = "#clear APT::Update::Post-Invoke;\n#clear APT::Update::Post-Invoke-Success;\n"
         self.configuration.write_text(hooks + "".join(f'{name} "{value}";\n' for name, value in options.items()))
@@ -130,6 +133,13 @@ class Download:
         return done.stdout
 
     def update(self) -> None:
+        """Mirrors fail for moments: tried again before it is given up."""
+        for pause_s in UPDATE_PAUSES_S:
+            try:
+                self.apt("apt-get", "update")
+                return
+            except PackageError:
+                time.sleep(pause_s)
         self.apt("apt-get", "update")
 
     def fetch(self, names: list[str]) -> None:
