@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional
 
 from conformance import check
+from guest import Image
 from testbed.demo import EXPECTED, INTERRUPTED
 from testbed.layout import Layout
 from testbed.namespaces import Network, NetworkError
@@ -149,6 +150,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if options.one_network:
         return _run(options, None)
+    Image().ensure(print_line)   # the hosts of the network reach no mirror of packages
     try:
         with Network() as network, network.host(OUR_HOST).entered():
             return _run(options, network)
