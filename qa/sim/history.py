@@ -128,6 +128,8 @@ class History:
         newest_order, newest, whose = self._landed[ana_group_id]
         if newest_order <= order < self._order[ana_group_id] and self._left_alone(who):
             self.excused += 1
+            if stamp >= newest:   # it is there, and its host is told so
+                self._landed[ana_group_id] = (newest_order, stamp, whose)
             return
         if stamp < newest or order < newest_order and whose != str(who):
             raise Violation(f"ANA group {ana_group_id}: write {stamp} of {who}, given to it by promotion {order}, "
