@@ -114,14 +114,25 @@ class Agent:
         if (status.instance is None and not status.reaped) or self._mute():
             return None
         beacon = Beacon(gateway=self._settings.gateway.name, instance=status.instance, sequence=0,
-                        leaving=status.leaving, reaped=status.reaped)
+                        leaving=status.leaving, reaped=status.reaped,
+                        exposed=self._exposed())
         if run is None or run.instance != status.instance or run.plan is None or run.contexts is None:
             return beacon, None
         return Beacon(gateway=beacon.gateway, instance=beacon.instance, sequence=0, version=run.plan.version,
                       target=TargetState.STARTING if self._stuck.held_back(run.instance) else run.state,
                       stuck=self._stuck.why(run.instance), leaving=beacon.leaving, addresses=run.contexts.addresses,
                       confirmations=run.plan.confirmations, reaped=beacon.reaped, digest=digest(run.subsystems),
-                      load=run.load, connections=run.connections), run.subsystems
+                      load=run.load, connections=run.connections, exposed=beacon.exposed), run.subsystems
+
+    def _exposed(self) -> Tuple[str, ...]:
+        """What somebody opened to anybody, for the mgr's health; as much as a beacon takes."""
+        gateway = self._settings.gateway
+        texts = [f"the API of gateway {gateway.name} at {gateway.addr} answers anybody (insecure_api)"] * gateway.insecure_api
+        texts += [] if self._run is None else [f"subsystem {nqn} allows any host" for nqn in self._run.open_subsystems]
+        left_out = len(texts) - wire.MOST_EXPOSED
+        if left_out > 0:
+            texts[wire.MOST_EXPOSED - 1:] = [f"{left_out + 1} more subsystems allow any host"]
+        return tuple(text[:wire.LONGEST_EXPOSED] for text in texts)
 
     def _mute(self) -> bool:
         """While the warden is silent."""

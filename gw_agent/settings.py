@@ -45,7 +45,7 @@ class GatewaySettings:
     enable_auth: bool
     """Clients at `addr` must show a certificate (section [mtls])."""
     insecure_api: bool
-    """Whoever reaches `addr` may do everything: for networks that nobody else is on."""
+    """Whoever reaches `addr` may do everything: for networks that nobody else is on. Log and health say so."""
     host_name: str
     """Listeners that are stored for this host name are this gateway's."""
     run_dir: str

@@ -55,6 +55,8 @@ class TargetRun:
         self.contexts: Optional[Contexts] = None
         self.plan: Optional[PlanRunner] = None
         self.state = TargetState.STARTING
+        self.open_subsystems: Tuple[str, ...] = ()
+        """NQNs of those that allow any host."""
         self.load = self.connections = 0
 
     @property
@@ -90,6 +92,8 @@ class TargetRun:
         stored = await (await asyncio.shield(self._store)).load()
         report = await self._reconciler.apply(stored.configuration)
         self._report = report
+        self.open_subsystems = tuple(nqn for nqn, subsystem in sorted(stored.configuration.subsystems.items())
+                                     if subsystem.allow_any_host)
         self._tell_problems(list(stored.problems) + report.problems)
         if await self.ana.read_back():
             self._warden.pulse.beat()

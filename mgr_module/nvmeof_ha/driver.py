@@ -14,7 +14,7 @@ import time
 from collections import deque
 from dataclasses import replace
 from functools import partial
-from typing import Any, Callable, Deque, List, Optional
+from typing import Any, Callable, Deque, Dict, List, Optional, Tuple
 
 from . import seat_names
 from .bounded import Bounded, TookTooLong, Turns
@@ -77,6 +77,7 @@ class GroupDriver:
         self._copied = NO_VERSION
         self._copy_at = 0.0
         self._bad_beacons = BadBeacons(clock)
+        self._exposed: Dict[str, Tuple[str, ...]] = {}
         self.given_back = True
         """Nothing of this driver's watches is left behind; once the body has ended."""
 
@@ -289,6 +290,7 @@ class GroupDriver:
                 self._log.warning("%s: a beacon of client.%d cannot be used: %s", self.key, heard.notifier, error)
             self._prepare_ack()
             return
+        self._exposed[beacon.gateway] = beacon.exposed
         self._step(BeaconReceived(beacon))
 
     def _step(self, event: Event) -> None:
@@ -367,11 +369,15 @@ class GroupDriver:
         committed = None if state is None else state.committed
         fenceless = () if state is None or committed is None else tuple(
             why for instance, why in state.soft.fence_errors.items() if committed.departure(instance) is not None)
+        known = () if committed is None else [gateway.id for gateway in committed.gateways]
+        self._exposed = {name: texts for name, texts in self._exposed.items() if name in known}
         bad_beacons = tuple(f"{who}: {why}" for who, why in self._bad_beacons.recent().items())
         self.status = replace(self.status, committed=committed, running=committed is not None,
                               fence_failures=fenceless, problems=tuple(problems),
                               bad_beacons=bad_beacons, seats_close=self._placement.problem,
-                              mass_silence=state is not None and state.soft.mass_silence, **changes)
+                              mass_silence=state is not None and state.soft.mass_silence,
+                              exposed=tuple(sorted({text for texts in self._exposed.values() for text in texts})),
+                              **changes)
 
 
 def _nothing() -> None:

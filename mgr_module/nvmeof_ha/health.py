@@ -44,6 +44,7 @@ _SUMMARIES = {
     "NVMEOF_HA_SEATS_CLOSE": (WARNING, "{n} gateway group(s) have seats that can fail together, and need not"),
     "NVMEOF_HA_MASS_SILENCE": (WARNING, "in {n} gateway group(s) most gateways fell silent together"),
     "NVMEOF_HA_BAD_BEACON": (WARNING, "beacons that cannot be used came from {n} sender(s)"),
+    "NVMEOF_HA_EXPOSED": (WARNING, "{n} subsystem(s) or API(s) of gateways are open to anybody"),
     "NVMEOF_HA_BAD_OPTION": (WARNING, "module options cannot be used as they are set"),
 }
 
@@ -77,6 +78,7 @@ class Health:
                     if self._lasts("problem", f"{key} {problem}", now) >= UNSERVED_S]
         findings += [Finding("NVMEOF_HA_FENCE_FAILED", f"group {key}: {text}") for text in status.fence_failures]
         findings += [Finding("NVMEOF_HA_BAD_BEACON", f"group {key}: {text}") for text in status.bad_beacons]
+        findings += [Finding("NVMEOF_HA_EXPOSED", f"group {key}: {text}") for text in status.exposed]
         if status.seats_close and self._lasts("seats close", f"{key} {status.seats_close}", now) >= SEATS_CLOSE_S:
             findings.append(Finding("NVMEOF_HA_SEATS_CLOSE", f"group {key}: {status.seats_close}; what they share stalls "
                                     "both, and then gateways go inaccessible when their leases end. `ceph osd "

@@ -15,6 +15,7 @@ class Status:
     ``running``: the first commit was acknowledged and nothing has stopped the driver.  ``waiting_for``: why it is not
     running yet.  ``stopped``: why it never will again.  ``broken``: it was stopped by an error of its own.
     ``seats_close``: see ``seat_placement.py``.  ``mass_silence``: most gateways fell silent together.
+    ``exposed``: what gateways say is open to anybody.
     """
 
     committed: Optional[Map] = None
@@ -28,3 +29,4 @@ class Status:
     bad_beacons: Tuple[str, ...] = ()
     seats_close: str = ""
     mass_silence: bool = False
+    exposed: Tuple[str, ...] = ()

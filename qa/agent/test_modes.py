@@ -10,6 +10,11 @@ from testbed.waiting import wait_until
 FOR_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
+def test_a_subsystem_that_allows_any_host_is_said_to_the_mgr(serving, mgr, host):
+    beacon = mgr.hear(host.name, lambda b: b.exposed, "what is open to anybody")
+    assert beacon.exposed == ("subsystem nqn.2016-06.io.spdk:cnode1 allows any host",)
+
+
 def test_sockets_and_files_of_a_gateway_are_for_its_own_user_alone(serving, host):
     run = host.directory / "run"
     wait_until(lambda: (run / "api.json").exists(), 60, "the API")

@@ -92,6 +92,10 @@ def test_beacons_of_strangers_older_instances_and_earlier_moments_change_nothing
     wait_for_health(pair.cluster, 'NVMEOF_HA_BAD_BEACON', 'not JSON')
 
 
+def test_health_names_a_subsystem_that_allows_any_host(pair):
+    wait_for_health(pair.cluster, 'NVMEOF_HA_EXPOSED', f'subsystem {pair.nqn} allows any host')
+
+
 @pytest.mark.parametrize('damaged', [1, 2, 3])
 @pytest.mark.parametrize('value, said', [(b'\x00garbage', 'not JSON'), (b'{"format": 2}', 'format 2, this release')])
 def test_seats_with_garbage_or_a_newer_map_get_theirs_back_while_the_gateways_serve(pair, damaged, value, said):

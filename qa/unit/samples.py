@@ -43,7 +43,8 @@ BEACON = Beacon(
     confirmations=(Confirmation(2, Version(34, 120), Outcome.DRAINED),
                    Confirmation(3, Version(34, 116), Outcome.OPTIMIZED),
                    Confirmation(4, Version(34, 115), Outcome.DECLINED)),
-    reaped=(Instance("gw2", 0, "44aa"),), digest="9b2d", subsystems=SUBSYSTEMS, load=18250, connections=14)
+    reaped=(Instance("gw2", 0, "44aa"),), digest="9b2d", subsystems=SUBSYSTEMS, load=18250, connections=14,
+    exposed=("subsystem nqn.2016-06.io.spdk:cnode1 allows any host",))
 
 SHORT_BEACON = Beacon("gw2", None, 0)
 

@@ -70,6 +70,8 @@ def test_a_timer_of_tomorrow_is_ignored_too():
 
 
 WRONG = [
+    ("beacon", "exposed", ["n1"] * 17, "beacon.exposed: expected at most 16 texts of 300 characters, found a list"),
+    ("beacon", "exposed.0", "x" * 301, "beacon.exposed: expected at most 16 texts of 300 characters, found a list"),
     ("map", "pool", 5, "map.pool: expected a text, found 5"),
     ("map", "version", [1], r"map.version: expected \[ballot, epoch\], found a list"),
     ("map", "version.0", -1, r"map.version\[0\]: expected a whole number from 0 to 2\*\*63, found -1"),

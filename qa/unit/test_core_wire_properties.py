@@ -75,7 +75,8 @@ def beacons(draw: Any) -> Beacon:
     said = st.builds(Confirmation, COUNTS, VERSIONS, st.sampled_from(list(Outcome)))
     return Beacon(name, draw(st.none() | own), draw(COUNTS), draw(VERSIONS), draw(st.sampled_from(list(TargetState))),
                   draw(st.booleans()), draw(TEXTS), draw(ADDRESSES), tuple(draw(st.lists(said, max_size=2))),
-                  tuple(draw(st.lists(own, max_size=2))), draw(TEXTS), draw(st.none() | SUBSYSTEMS), draw(COUNTS))
+                  tuple(draw(st.lists(own, max_size=2))), draw(TEXTS), draw(st.none() | SUBSYSTEMS), draw(COUNTS),
+                  draw(COUNTS), tuple(draw(st.lists(TEXTS, max_size=2))))
 
 
 ACKS = st.builds(wire.Ack, VERSIONS, st.integers(0, 10 ** 6).map(lambda ms: ms / 1000),

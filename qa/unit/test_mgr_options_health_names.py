@@ -126,12 +126,14 @@ def test_a_driver_says_why_it_does_not_run():
     assert broken['severity'] == 'error' and 'two holders' in broken['detail'][0]
 
 
-def test_failed_fences_bad_beacons_and_bad_options_are_shown_with_their_texts():
-    found = checks(running(PAIR, fence_failures=('no mon',), bad_beacons=('client.7: not JSON',)),
+def test_failed_fences_bad_beacons_bad_options_and_open_doors_are_shown_with_their_texts():
+    found = checks(running(PAIR, fence_failures=('no mon',), bad_beacons=('client.7: not JSON',),
+                           exposed=('subsystem n1 allows any host',)),
                    option_problem='lease_s')
     assert {code: check['detail'] for code, check in found.items()} == {
         'NVMEOF_HA_FENCE_FAILED': ['group rbd/g1: no mon'],
-        'NVMEOF_HA_BAD_BEACON': ['group rbd/g1: client.7: not JSON'], 'NVMEOF_HA_BAD_OPTION': ['lease_s']}
+        'NVMEOF_HA_BAD_BEACON': ['group rbd/g1: client.7: not JSON'], 'NVMEOF_HA_BAD_OPTION': ['lease_s'],
+        'NVMEOF_HA_EXPOSED': ['group rbd/g1: subsystem n1 allows any host']}
 
 
 def test_a_mgr_that_doubts_the_silence_of_most_gateways_says_so():

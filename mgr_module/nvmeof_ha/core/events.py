@@ -44,7 +44,8 @@ class Beacon:
     ``version``: the newest map whose restrictions are all applied.  ``reaped``: instances of this gateway whose
     process this warden has seen end.  ``stuck``: I/O makes no progress although the cluster looks healthy.
     ``subsystems`` is None unless the ack asked for the full list; ``digest`` names it.  ``connections``: of hosts, each
-    counted once for each subsystem.
+    counted once for each subsystem.  ``exposed``: what is open to anybody by somebody's choice, one text each; said to
+    operators, nothing is decided by it.
     """
 
     gateway: str
@@ -61,6 +62,7 @@ class Beacon:
     subsystems: Optional[Tuple[Subsystem, ...]] = None
     load: int = 0
     connections: int = 0
+    exposed: Tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ _A_NUMBER = "a number from 0 to 1e9"
 _LARGEST_COUNT = 2 ** 63
 _A_COUNT = "a whole number from 0 to 2**63"
 _LONGEST_NAME = 128
+LONGEST_EXPOSED, MOST_EXPOSED = 300, 16
+"""Characters of a text, and texts, in ``Beacon.exposed``: a stranger must not make the mgr's health large."""
 
 T = TypeVar("T")
 
@@ -233,12 +235,19 @@ def encode_beacon(beacon: Beacon) -> bytes:
         "confirmations": [{"ana_group_id": c.ana_group_id, "since": list(c.since), "outcome": c.outcome.value}
                           for c in beacon.confirmations],
         "reaped": [_from_instance(i) for i in beacon.reaped], "digest": beacon.digest, "load": beacon.load,
-        "connections": beacon.connections,
+        "connections": beacon.connections, "exposed": list(beacon.exposed),
         "subsystems": None if beacon.subsystems is None else [_from_subsystem(s) for s in beacon.subsystems]})
 
 
 def _confirmation(at: _At) -> Confirmation:
     return Confirmation(at["ana_group_id"].count(), _version(at["since"]), at["outcome"].one_of(Outcome))
+
+
+def _exposed(at: _At) -> Tuple[str, ...]:
+    texts = at.each(_At.text)
+    if len(texts) > MOST_EXPOSED or any(len(text) > LONGEST_EXPOSED for text in texts):
+        raise at.fail(f"at most {MOST_EXPOSED} texts of {LONGEST_EXPOSED} characters")
+    return texts
 
 
 def decode_beacon(data: Union[bytes, str]) -> Beacon:
@@ -249,7 +258,7 @@ def decode_beacon(data: Union[bytes, str]) -> Beacon:
         stuck=at["stuck"].text(), addresses=_addresses(at["addresses"]),
         confirmations=at["confirmations"].each(_confirmation), reaped=at["reaped"].each(_instance),
         digest=at["digest"].text(), load=at["load"].count(),
-        connections=at["connections"].count(),
+        connections=at["connections"].count(), exposed=_exposed(at["exposed"]),
         subsystems=at["subsystems"].maybe(lambda item: item.each(_subsystem)))
     for instance in filter(None, (beacon.instance, *beacon.reaped)):
         if instance.gateway != beacon.gateway:
