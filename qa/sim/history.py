@@ -66,7 +66,8 @@ class History:
         """Targets that were optimized for the ANA group and have not drained since."""
         self._order: Dict[int, int] = {g: 0 for g in ana_group_ids}
         self._landed: Dict[int, Tuple[int, int, str]] = {g: (0, 0, "") for g in ana_group_ids}
-        """Of the newest write: order of its promotion, stamp, who."""
+        """Of the newest write that needed no excuse: order of its promotion, stamp, who."""
+        self._there: Dict[int, int] = {g: 0 for g in ana_group_ids}
 
     # -- who is optimized -------------------------------------------------------------------------------------------
 
@@ -126,10 +127,9 @@ class History:
 
     def landed(self, ana_group_id: int, order: int, stamp: int, who: Instance) -> None:
         newest_order, newest, whose = self._landed[ana_group_id]
+        self._there[ana_group_id] = stamp
         if newest_order <= order < self._order[ana_group_id] and self._left_alone(who):
             self.excused += 1
-            if stamp >= newest:   # it is there, and its host is told so
-                self._landed[ana_group_id] = (newest_order, stamp, whose)
             return
         if stamp < newest or order < newest_order and whose != str(who):
             raise Violation(f"ANA group {ana_group_id}: write {stamp} of {who}, given to it by promotion {order}, "
@@ -143,4 +143,5 @@ class History:
             and host.unguarded(self._world.now)
 
     def newest(self, ana_group_id: int) -> int:
-        return self._landed[ana_group_id][1]
+        """The stamp that is there, whoever wrote it."""
+        return self._there[ana_group_id]
