@@ -17,8 +17,8 @@ import socket
 import sys
 import time
 
-# Importing these four fills the table of methods.
-from . import rpc_bdev, rpc_framework, rpc_listeners, rpc_nvmf  # noqa: F401
+# Importing these fills the table of methods.
+from . import rpc_bdev, rpc_config, rpc_framework, rpc_listeners, rpc_log, rpc_nvmf  # noqa: F401
 from .bdev import BdevRegistry
 from .bdev_rbd import Clusters, SizeWatcher
 from .json_text import first_value
@@ -52,6 +52,7 @@ class App:
         self.clusters = Clusters()
         self.size_watcher = SizeWatcher(self.bdevs)
         self.target = NvmfTarget()
+        self.log = rpc_log.LogSettings()
         self.initialized = asyncio.Event()
         self.stopping = asyncio.Event()
         self.executor = Executor(self, options.rpcs_allowed)

@@ -12,6 +12,8 @@ import errno
 import uuid
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional
 
+from .rate_limits import RateLimits
+
 if TYPE_CHECKING:
     from .subsystem import Namespace, Subsystem
 
@@ -62,6 +64,7 @@ class Bdev:
         self.block_size = block_size
         self.num_blocks = num_blocks
         self.counters = {"read": [0, 0], "write": [0, 0], "unmap": [0, 0]}
+        self.limits = RateLimits()
         self.user: Optional[tuple[Subsystem, Namespace]] = None
 
     @property
@@ -114,12 +117,7 @@ class Bdev:
             "preferred_unmap_granularity": 0,
             "uuid": str(self.uuid),
             **self.numa_json,
-            "assigned_rate_limits": {
-                "rw_ios_per_sec": 0,
-                "rw_mbytes_per_sec": 0,
-                "r_mbytes_per_sec": 0,
-                "w_mbytes_per_sec": 0,
-            },
+            "assigned_rate_limits": dict(self.limits.values),
             "claimed": self.is_claimed,
         }
         if self.is_claimed:

@@ -104,11 +104,23 @@ class IoQueue:
             self._finish(command, SGL_LENGTH_INVALID)
         elif opcode == IO_READ:
             bdev.count("read", length)
-            bdev.read(offset, length, lambda ok, data: self._read_done(command, ok, data, length))
+            self._read(command, bdev, offset, length)
         else:
             bdev.count("write", length)
             data = command.data if len(command.data) == length else command.data[:length]
-            bdev.write(offset, data, lambda ok, data: self._finish(command, SUCCESS if ok else INTERNAL_ERROR))
+            self._write(command, bdev, offset, data)
+
+    def _read(self, command: Command, bdev: Bdev, offset: int, length: int) -> None:
+        def done(ok: bool, data: bytes) -> None:
+            self._read_done(command, ok, data, length)
+
+        bdev.limits.run("read", length, lambda: bdev.read(offset, length, done))
+
+    def _write(self, command: Command, bdev: Bdev, offset: int, data: bytes) -> None:
+        def done(ok: bool, _data: bytes) -> None:
+            self._finish(command, SUCCESS if ok else INTERNAL_ERROR)
+
+        bdev.limits.run("write", len(data), lambda: bdev.write(offset, data, done))
 
     def _read_done(self, command: Command, ok: bool, data: bytes, length: int) -> None:
         if ok:

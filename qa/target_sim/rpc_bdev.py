@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from . import rate_limits
 from .bdev import TICK_RATE, Bdev, BdevError, MallocBdev
 from .bdev_rbd import CephFailure, RbdBdev, RbdImage
 from .rpc_errors import INVALID_PARAMS, RpcError, from_errno, not_permitted, undecodable
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 NAME = Field("name", string, True)
 MIB = 1024 * 1024
+UNDEFINED = (1 << 64) - 1
 
 
 def decode(params: Any, *fields: Field, optional: bool = False) -> dict:
@@ -102,6 +105,20 @@ def bdev_get_iostat(app: App, params: Any) -> dict:
         raise from_errno(errno.EINVAL)
     chosen = [_find(app, name) for name in asked["names"]] if "names" in asked else app.bdevs
     return {"tick_rate": TICK_RATE, "ticks": app.ticks(), "bdevs": [bdev.iostat_json() for bdev in chosen]}
+
+
+@method("bdev_set_qos_limit")
+def bdev_set_qos_limit(app: App, params: Any) -> bool:
+    """Those of a device that has some already can be changed only while a namespace uses it."""
+    asked = decode(params, NAME, *(Field(name, u64) for name in rate_limits.NAMES))
+    bdev = _find(app, asked.pop("name"))
+    limits = {name: value for name, value in asked.items() if value != UNDEFINED}
+    if not limits:
+        raise RpcError(-errno.EINVAL, "No rate limits specified")
+    if bdev.limits and not bdev.is_claimed:
+        raise RpcError(INVALID_PARAMS, f"Failed to configure rate limit: {os.strerror(errno.EAGAIN)}")
+    bdev.limits.set(limits)
+    return True
 
 
 @method("bdev_wait_for_examine")
