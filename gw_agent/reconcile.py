@@ -15,6 +15,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any, Callable, FrozenSet, List, Mapping, Optional, Protocol, Sequence, Set, Tuple
 
+from gw_agent import access_steps
 from gw_agent import configuration as stored
 from gw_agent import target_state
 from gw_agent.configuration import Configuration, Listener, Namespace, Subsystem
@@ -104,6 +105,7 @@ class _Run:
     async def go(self) -> Report:
         await self._remove_listeners()
         await self._remove_namespaces()
+        await self._steps.send_and_wait_for_io(access_steps.hide(self._pairs()))
         await self._remove_subsystems()
         await self._remove_bdevs()
         await self._remove_hosts()
@@ -111,6 +113,7 @@ class _Run:
         await self._add_subsystems()
         await self._add_bdevs()
         await self._add_namespaces()
+        await self._set_access()
         await self._add_hosts()
         await self._add_listeners()
         return self._report()
@@ -145,11 +148,11 @@ class _Run:
         steps = []
         for subsystem, found in self._pairs():
             for nsid, namespace in found.namespaces.items():
-                if not _same_namespace(subsystem.namespaces.get(nsid), namespace, self._found):
+                if not _same_namespace(subsystem.namespaces.get(nsid), namespace, nsid in found.hidden, self._found):
                     steps.append(Step(stored.entry_key("namespace", subsystem.nqn, nsid),
                                        f"remove namespace {nsid} of {subsystem.nqn}",
                                        target_state.remove_namespace(subsystem.nqn, nsid),
-                                       _later(found.namespaces.pop, nsid)))
+                                       _later(found.forget_namespace, nsid)))
         await self._steps.send_and_wait_for_io(steps)
 
     async def _remove_subsystems(self) -> None:
@@ -250,6 +253,13 @@ class _Run:
         await self._steps.send(adds)
         await self._steps.send_and_wait_for_io(moves)
 
+    async def _set_access(self) -> None:
+        """Who sees each namespace, and how much may be done with it."""
+        if self._found.changes_visibility:
+            await self._steps.send_and_wait_for_io(access_steps.change_visibility(self._pairs()))
+        await self._steps.send_and_wait_for_io(access_steps.show(self._pairs()))
+        await self._steps.send(access_steps.limit(self._pairs(), self._found))
+
     async def _add_hosts(self) -> None:
         steps = []
         for subsystem, found in self._pairs():
@@ -305,9 +315,10 @@ class _Run:
         return [listener for listener in subsystem.listeners if listener.host_name == host_name] if subsystem else []
 
 
-def _same_namespace(wanted: Optional[Namespace], there: FoundNamespace, target: TargetState) -> bool:
+def _same_namespace(wanted: Optional[Namespace], there: FoundNamespace, hidden: bool, target: TargetState) -> bool:
     return (wanted is not None and there.bdev_name == wanted.bdev_name and there.uuid == wanted.uuid
-            and target.bdevs.get(there.bdev_name) == (wanted.pool, wanted.image))
+            and target.bdevs.get(there.bdev_name) == (wanted.pool, wanted.image)
+            and (target.changes_visibility or wanted.auto_visible == (not hidden)))
 
 
 def _later(call: Callable[..., Any], *args: Any) -> Callable[[], Any]:

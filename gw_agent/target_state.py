@@ -1,7 +1,8 @@
 """What a running target serves, as read over JSON-RPC, and the requests that change it.
 
-Reading is one write with three requests. The request builders are pure and send only parameters that stock SPDK
-knows from v24.09 on: a target refuses what it does not know.
+Reading is one write with a few requests. The request builders are pure and send only parameters that stock SPDK
+knows from v24.09 on: a target refuses what it does not know. Which namespaces are hidden from whom is shown by no
+other request than the one for its whole configuration.
 """
 from __future__ import annotations
 
@@ -9,12 +10,19 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Set, Tuple
 
-from gw_agent.configuration import Listener, Namespace, Subsystem
+from gw_agent.configuration import Listener, Namespace, QosLimits, Subsystem
 from gw_agent.spdk_rpc import Request, RpcFailure, SpdkRpc
 
 READ_TIMEOUT_S = 5.0
 OUR_BDEV = re.compile(r"bdev_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """Names of block devices that belong to namespaces; any other device is somebody else's."""
+
+VISIBILITY_RPC = "nvmf_subsystem_set_ns_visibility"
+"""Of Ceph's SPDK fork only."""
+IOS_STEP = 1000
+MBYTES_LIMIT = (2 ** 64 - 1) >> 20
+LIMIT_PARAMETERS = {"rw_ios_per_second": "rw_ios_per_sec", "rw_mbytes_per_second": "rw_mbytes_per_sec",
+                    "r_mbytes_per_second": "r_mbytes_per_sec", "w_mbytes_per_second": "w_mbytes_per_sec"}
 
 ListenerAddress = Tuple[str, str, int]
 """Address family in lower case, address, port."""
@@ -38,6 +46,12 @@ class FoundSubsystem:
     hosts: Set[str] = field(default_factory=set)
     listeners: Set[ListenerAddress] = field(default_factory=set)
     namespaces: Dict[int, FoundNamespace] = field(default_factory=dict)
+    hidden: Dict[int, Set[str]] = field(default_factory=dict)
+    """By nsid of a namespace that not every host sees: the hosts that do."""
+
+    def forget_namespace(self, nsid: int) -> None:
+        self.namespaces.pop(nsid, None)
+        self.hidden.pop(nsid, None)
 
 
 @dataclass
@@ -48,6 +62,10 @@ class TargetState:
     subsystems: Dict[str, FoundSubsystem]
     bdevs: Dict[str, Tuple[str, str]]
     """Pool and image by device name; only devices that belong to namespaces."""
+    limits: Dict[str, QosLimits] = field(default_factory=dict)
+    """By device name."""
+    changes_visibility: bool = False
+    """It can hide a namespace, or show it to all, while hosts use it."""
 
 
 def identity(subsystem: Subsystem, cntlid_range: Tuple[int, int]) -> Tuple[Any, ...]:
@@ -62,17 +80,21 @@ def address(listener: Listener) -> ListenerAddress:
 
 async def read(rpc: SpdkRpc) -> TargetState:
     """Reads the target. Raises RpcFailure."""
-    replies = await rpc.pipeline([("nvmf_get_transports", None), ("nvmf_get_subsystems", None),
-                                  ("bdev_get_bdevs", None)], READ_TIMEOUT_S)
+    replies = await rpc.pipeline([
+        ("nvmf_get_transports", None), ("nvmf_get_subsystems", None), ("bdev_get_bdevs", None),
+        ("framework_get_config", {"name": "nvmf"}), ("rpc_get_methods", None)], READ_TIMEOUT_S)
     for reply in replies:
         if isinstance(reply, RpcFailure):
             raise reply
-    transports, subsystems, bdevs = replies
+    transports, subsystems, bdevs, config, methods = replies
+    found = {subsystem["nqn"]: _found_subsystem(subsystem) for subsystem in subsystems
+             if subsystem["subtype"] == "NVMe"}
+    _note_hidden(config, found)
+    ours = [bdev for bdev in bdevs if OUR_BDEV.fullmatch(bdev["name"])]
     return TargetState(
-        any(transport["trtype"].upper() == "TCP" for transport in transports),
-        {subsystem["nqn"]: _found_subsystem(subsystem) for subsystem in subsystems
-         if subsystem["subtype"] == "NVMe"},
-        {bdev["name"]: _image(bdev) for bdev in bdevs if OUR_BDEV.fullmatch(bdev["name"])})
+        any(transport["trtype"].upper() == "TCP" for transport in transports), found,
+        {bdev["name"]: _image(bdev) for bdev in ours}, {bdev["name"]: _limits(bdev) for bdev in ours},
+        VISIBILITY_RPC in methods)
 
 
 def found_listener(listen_address: Mapping[str, Any]) -> ListenerAddress:
@@ -90,6 +112,31 @@ def _found_subsystem(shown: Mapping[str, Any]) -> FoundSubsystem:
         {namespace["nsid"]: FoundNamespace(namespace["bdev_name"], namespace["uuid"].lower(),
                                            namespace.get("anagrpid", namespace["nsid"]))
          for namespace in shown["namespaces"]})
+
+
+def _note_hidden(config: List[Mapping[str, Any]], subsystems: Mapping[str, FoundSubsystem]) -> None:
+    """From the requests that would make the target's present configuration."""
+    for request in config:
+        params = request["params"]
+        subsystem = subsystems.get(params.get("nqn", ""))
+        if subsystem is None:
+            continue
+        if request["method"] == "nvmf_subsystem_add_ns" and params["namespace"].get("no_auto_visible"):
+            subsystem.hidden.setdefault(params["namespace"]["nsid"], set())
+        elif request["method"] == "nvmf_ns_add_host":
+            subsystem.hidden.setdefault(params["nsid"], set()).add(params["host"])
+
+
+def _limits(bdev: Mapping[str, Any]) -> QosLimits:
+    shown = bdev.get("assigned_rate_limits", {})
+    return QosLimits(**{name: shown.get(parameter, 0) for name, parameter in LIMIT_PARAMETERS.items()})
+
+
+def kept_limits(limits: QosLimits) -> QosLimits:
+    """As a target keeps them: I/O per second rounded up to thousands, megabytes up to what 64 bits of bytes can say."""
+    ios = min(-(-limits.rw_ios_per_second // IOS_STEP), (2 ** 64 - 2) // IOS_STEP) * IOS_STEP
+    return QosLimits(ios, *(min(mbytes, MBYTES_LIMIT) for mbytes in (
+        limits.rw_mbytes_per_second, limits.r_mbytes_per_second, limits.w_mbytes_per_second)))
 
 
 def _image(bdev: Mapping[str, Any]) -> Tuple[str, str]:
@@ -127,9 +174,26 @@ def delete_bdev(name: str) -> Request:
 
 def add_namespace(nqn: str, namespace: Namespace) -> Request:
     """The uuid goes along, so that every gateway shows the same uuid and NGUID."""
+    hidden = {} if namespace.auto_visible else {"no_auto_visible": True}
     return "nvmf_subsystem_add_ns", {"nqn": nqn, "namespace": {
         "nsid": namespace.nsid, "bdev_name": namespace.bdev_name, "anagrpid": namespace.ana_group_id,
-        "uuid": namespace.uuid}}
+        "uuid": namespace.uuid, **hidden}}
+
+
+def show_namespace(nqn: str, nsid: int, host: str, visible: bool) -> Request:
+    """To one host, or no more to it."""
+    return "nvmf_ns_add_host" if visible else "nvmf_ns_remove_host", {"nqn": nqn, "nsid": nsid, "host": host}
+
+
+def set_visibility(nqn: str, nsid: int, auto_visible: bool) -> Request:
+    return VISIBILITY_RPC, {"nqn": nqn, "nsid": nsid, "auto_visible": auto_visible}
+
+
+def set_limits(bdev_name: str, limits: QosLimits) -> Request:
+    """All four, so that what nobody asks for any more ends. A target answers only for a device that a namespace uses."""
+    kept = kept_limits(limits)
+    return "bdev_set_qos_limit", {"name": bdev_name, **{
+        parameter: getattr(kept, name) for name, parameter in LIMIT_PARAMETERS.items()}}
 
 
 def remove_namespace(nqn: str, nsid: int) -> Request:

@@ -10,11 +10,13 @@ from running_target import OneContext, gateway_settings, running_target, with_rp
 from testbed.ports import free_ports
 
 from gw_agent import target_state
-from gw_agent.configuration import Configuration, Listener, Namespace, Subsystem
+from gw_agent.configuration import Configuration, Listener, Namespace, QosLimits, Subsystem
 from gw_agent.reconcile import Reconciler
 
 ADDR = "127.0.0.2"
 CNTLIDS = (2041, 4080)
+READS = ["nvmf_get_transports", "nvmf_get_subsystems", "bdev_get_bdevs", "framework_get_config", "rpc_get_methods"]
+OTHER_HOST = "nqn.2014-08.org.nvmexpress:uuid:1e6b5b3c-9c4f-4c1a-8f7e-3a4b5c6d7e8f"
 HOST = "nqn.2014-08.org.nvmexpress:uuid:0e6b5b3c-9c4f-4c1a-8f7e-3a4b5c6d7e8f"
 
 
@@ -120,7 +122,54 @@ def test_applying_again_sends_nothing_but_the_reads_also_after_the_agent_was_res
     report, methods = gateway(use)
     assert report.applied and report.new_listeners == ()
     assert report.listeners[subsystem.nqn] == subsystem.listeners[:1]
-    assert methods == ["nvmf_get_transports", "nvmf_get_subsystems", "bdev_get_bdevs"]
+    assert methods == READS
+
+
+def with_namespace(subsystem, nsid, **changed):
+    return of(replace(subsystem, namespaces={
+        **subsystem.namespaces, nsid: replace(subsystem.namespaces[nsid], **changed)}))
+
+
+def test_only_the_difference_of_limits_and_of_who_sees_a_namespace_is_sent(gateway, subsystem):
+    """Also by a restarted agent, and the namespace is not made anew."""
+    steps = [({"auto_visible": False, "hosts": frozenset({HOST})},
+              ["nvmf_subsystem_remove_ns", "nvmf_subsystem_add_ns", "nvmf_ns_add_host"]),
+             ({"auto_visible": False, "hosts": frozenset({OTHER_HOST})}, ["nvmf_ns_remove_host", "nvmf_ns_add_host"]),
+             ({"auto_visible": False, "hosts": frozenset({OTHER_HOST}), "qos": QosLimits(1500, 7)},
+              ["bdev_set_qos_limit"]),
+             ({"auto_visible": False, "hosts": frozenset({OTHER_HOST}), "qos": QosLimits(2000, 7)}, []),
+             ({"auto_visible": False}, ["nvmf_ns_remove_host", "bdev_set_qos_limit"])]
+
+    async def use(reconciler, contexts, rpc):
+        await reconciler.apply(of(subsystem))
+        sent = []
+        for changed, _ in steps:
+            counting = CountingRpc(rpc)
+            report = await Reconciler(counting, reconciler.settings, contexts, CNTLIDS).apply(
+                with_namespace(subsystem, 1, **changed))
+            assert report.applied, report.problems
+            sent.append([method for method in counting.methods if method not in READS])
+        return sent, (await target_state.read(rpc)).subsystems[subsystem.nqn].hidden
+
+    sent, hidden = gateway(use)
+    assert sent == [methods for _, methods in steps] and hidden == {1: set()}
+
+
+def test_limits_and_visibility_are_there_before_the_first_listener(gateway, subsystem):
+    async def use(reconciler, contexts, rpc):
+        counting = CountingRpc(rpc)
+        report = await Reconciler(counting, reconciler.settings, contexts, CNTLIDS).apply(with_namespace(
+            subsystem, 2, auto_visible=False, hosts=frozenset({HOST}), qos=QosLimits(w_mbytes_per_second=9)))
+        state = await target_state.read(rpc)
+        return report, counting.methods, state
+
+    report, methods, state = gateway(use)
+    assert report.applied
+    assert methods.index("nvmf_subsystem_add_listener") > max(
+        methods.index(method) for method in ("nvmf_ns_add_host", "bdev_set_qos_limit"))
+    assert state.subsystems[subsystem.nqn].hidden == {2: {HOST}}
+    assert state.limits[subsystem.namespaces[2].bdev_name] == QosLimits(w_mbytes_per_second=9)
+    assert not state.changes_visibility
 
 
 def test_what_is_no_longer_wanted_goes_and_the_rest_stays(gateway, subsystem):
@@ -253,4 +302,4 @@ def test_many_subsystems_are_made_in_few_writes(gateway, subsystem):
 
     report, writes = gateway(use)
     assert report.applied and len(report.new_listeners) == 50
-    assert writes == [3, 50, 50, 50]
+    assert writes == [len(READS), 50, 50, 50]
