@@ -23,8 +23,10 @@ import rados
 
 from gw_agent import ceph_client, process_log, run_directory, settings as settings_file, trace
 from gw_agent.beacons import Beacons
+from gw_agent.boot_clock import boottime_s
 from gw_agent.config_store import ConfigStore, StoreError
 from gw_agent.contexts import ContextFailed
+from gw_agent.group_status import Known
 from gw_agent.path_probe import PathProbe
 from gw_agent.probe_images import ProbeImages
 from gw_agent.pulse import Pulse
@@ -212,6 +214,18 @@ class Agent:
     def ana_groups(self) -> Tuple[int, ...]:
         permits = self._warden.view.permits
         return () if permits is None else tuple(g.id for g in permits.ana_groups)
+
+    def known(self) -> Known:
+        """What this gateway can say of the whole group, and what is not well here."""
+        warden, run, instance = self._warden, self._run, self._warden.status.instance
+        age_s = None if warden.agreed_s is None else boottime_s() - warden.agreed_s
+        problems = [] if run is None else list(run.problems)
+        stuck = "" if instance is None else self._stuck.why(instance)
+        if stuck:
+            problems.append(f"its I/O path is stuck: {stuck}")
+        if instance is not None and warden.view.permits is not None and not warden.lease_valid:
+            problems.append(f"has no valid lease (two seats agreed {age_s or 0:.1f} s ago), so all is inaccessible at it")
+        return Known(warden.view, age_s, {} if run is None or run.ana is None else dict(run.ana.states), tuple(problems))
 
     async def apply_now(self) -> Report:
         if self._run is None:

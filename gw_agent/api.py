@@ -13,12 +13,13 @@ from typing import Any, Awaitable, Callable, Optional, Tuple
 import grpc
 
 from gw_agent.api_gateway import GatewayVerbs
+from gw_agent.api_ha import HighAvailabilityService
 from gw_agent.api_hosts import HostVerbs
 from gw_agent.api_listeners import ListenerVerbs
 from gw_agent.api_namespaces import NamespaceVerbs
 from gw_agent.api_subsystems import SubsystemVerbs
 from gw_agent.pb import gateway_pb2 as pb
-from gw_agent.pb import gateway_pb2_grpc
+from gw_agent.pb import gateway_pb2_grpc, ha_pb2_grpc
 from gw_agent.settings import API_SOCKET, Settings
 from gw_agent.tls import Certificates, Pem
 
@@ -52,6 +53,7 @@ async def start_server(service: GatewayService, settings: Settings) -> Tuple["gr
     gateway = settings.gateway
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     gateway_pb2_grpc.add_GatewayServicer_to_server(service, server)
+    ha_pb2_grpc.add_HighAvailabilityServicer_to_server(HighAvailabilityService(service.local, settings), server)
     host = f"[{gateway.addr}]" if ":" in gateway.addr else gateway.addr
     where = f"{host}:{gateway.port}"
     credentials = _credentials(Certificates(settings.mtls)) if gateway.enable_auth else None

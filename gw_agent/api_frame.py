@@ -18,6 +18,7 @@ from typing import Any, Awaitable, Callable, List, Optional, Protocol, Tuple, Ty
 import grpc
 
 from gw_agent import changes, configuration
+from gw_agent.api_ha import KnowingGateway
 from gw_agent.changes import Refused
 from gw_agent.config_store import Change, ConfigStore, Stored, StoreBusy, StoreError
 from gw_agent.configuration import Subsystem
@@ -26,26 +27,19 @@ from gw_agent.pb import gateway_pb2 as pb
 from gw_agent.pb import gateway_pb2_grpc
 from gw_agent.reconcile import Report
 from gw_agent.settings import Settings
-from gw_agent.spdk_rpc import RpcFailure, SpdkRpc
+from gw_agent.spdk_rpc import RpcFailure
 
 log = logging.getLogger(__name__)
 
 Reply = TypeVar("Reply")
 
 
-class LocalGateway(Protocol):
+class LocalGateway(KnowingGateway, Protocol):
     """What the API needs of the gateway it runs in; the agent implements it."""
 
     @property
     def ana_group_id(self) -> int:
         """The ANA group that this gateway owns."""
-
-    @property
-    def rpc(self) -> SpdkRpc:
-        """The connection to the running target."""
-
-    def ready(self) -> Optional[str]:
-        """None when the target runs and is configured, else the reason why not."""
 
     def ana_groups(self) -> Tuple[int, ...]:
         """Ids of all ANA groups in the gateway map."""

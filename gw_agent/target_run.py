@@ -63,6 +63,11 @@ class TargetRun:
     def subsystems(self) -> Tuple[Subsystem, ...]:
         return () if self.ana is None else self.ana.subsystems
 
+    @property
+    def problems(self) -> Tuple[str, ...]:
+        """What of the stored configuration could not be read or applied, at the last try."""
+        return tuple(sorted(self._problems))
+
     def committed(self) -> Optional[Gateway]:
         """This instance's record in the agreed map."""
         permits = self._warden.view.permits

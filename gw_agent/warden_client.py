@@ -47,6 +47,8 @@ class WardenClient:
         self.status = Status()
         self.seat_names: Tuple[str, ...] = ()
         self.lease_until_s = 0.0
+        self.agreed_s: Optional[float] = None
+        """When the last read was sent in which two seats agreed on a map, `view.permits` or an older one."""
         self.heard_s = boottime_s()
         self._seats = SeatsReceiver()
         self._fresh: Tuple[View, float] = (NOTHING_SEEN, 0.0)
@@ -134,6 +136,8 @@ class WardenClient:
         sent_s, maps = self._seats.read(message)
         fresh = self.trace.call(judge, maps, self.view.version)
         self._fresh = (fresh, sent_s)
+        if fresh.permits is not None:
+            self.agreed_s = sent_s if self.agreed_s is None else max(self.agreed_s, sent_s)
         before, was_valid = self.view, self.lease_valid
         self.view = self.trace.call(merge, self.view, fresh)
         self._extend()

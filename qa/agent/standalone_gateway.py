@@ -14,6 +14,7 @@ from running_target import OneContext
 
 from gw_agent import api
 from gw_agent.config_store import ConfigStore
+from gw_agent.group_status import Known
 from gw_agent.reconcile import Reconciler, Report
 from gw_agent.settings import Settings
 from gw_agent.spdk_rpc import SpdkRpc
@@ -29,6 +30,7 @@ class StandaloneGateway:
         self.ana_group_id = ana_group_id
         self.groups: Tuple[int, ...] = (1, 2)
         self.not_ready: Optional[str] = None
+        self.knows = Known()
         self.address = ""
         self._ceph = ceph
         self._socket_path = socket_path
@@ -42,6 +44,9 @@ class StandaloneGateway:
 
     def ana_groups(self) -> Tuple[int, ...]:
         return self.groups
+
+    def known(self) -> Known:
+        return self.knows
 
     async def apply_now(self) -> Report:
         return await self.reconciler.apply((await self.store.load()).configuration)

@@ -1,18 +1,24 @@
-"""Claims about the command line client: its arguments alone, and the whole way to a running gateway."""
+"""Claims about nvmeof-gw: its arguments alone, and the whole way to a running gateway."""
 from __future__ import annotations
 
 import json
+import re
 import uuid
 
+import click
 import pytest
 import rados
+from click.testing import CliRunner
 from running_target import gateway_settings, running_target
 from standalone_gateway import StandaloneGateway
 from testbed.ports import free_ports
 
-from gw_agent import cli, cli_tables
+from gw_agent.settings import API_SOCKET
+from gw_client.main import cli, main
+from gw_client.options import KeySource, MebibyteSize, Size
 
 HOST = "nqn.2014-08.org.nvmexpress:uuid:0e6b5b3c-9c4f-4c1a-8f7e-3a4b5c6d7e8f"
+SECOND_HOST = HOST[:-1] + "0"
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +36,7 @@ def run(gateway, capsys):
     address, port = gateway.address.split(":")
 
     def call(*argv):
-        code = cli.main(["--server-address", address, "--server-port", port, *argv])
+        code = main(["--server-address", address, "--server-port", port, *argv])
         return (code, *capsys.readouterr())
     return call
 
@@ -39,7 +45,9 @@ def run(gateway, capsys):
 def nqn(run):
     code, out, _ = run("--format", "json", "subsystem", "add", "-n", f"nqn.2016-06.io.spdk:{uuid.uuid4()}")
     assert code == 0
-    return json.loads(out)["nqn"]
+    name = json.loads(out)["nqn"]
+    yield name
+    run("subsystem", "del", "-n", name, "--force")
 
 
 def test_a_subsystem_from_nothing_to_served_and_back(run, nqn):
@@ -50,9 +58,11 @@ def test_a_subsystem_from_nothing_to_served_and_back(run, nqn):
             (("host", "add", "-n", nqn, "-t", HOST), f"Adding host {HOST} to {nqn}: successful"),
             (("listener", "add", *listener), f"Adding listener 127.0.0.2:{port} of {nqn}: successful"),
             (("ns", "list", "-n", nqn), f"rbd/cli-{port}"), (("ns", "list", "-n", nqn), "4 MiB"),
+            (("ns", "list", "-n", nqn), "all hosts"), (("get_subsystems",), f"127.0.0.2:{port}"),
             (("subsystem", "list"), nqn), (("host", "list", "-n", nqn), HOST),
             (("listener", "list", "-n", nqn), f"127.0.0.2:{port}"),
             (("gw", "listener_info", "-n", nqn), "inaccessible"), (("gw", "info"), "gw1"),
+            (("gw", "version"), "Gateway's version: "),
             (("listener", "del", *listener), "successful"), (("listener", "list", "-n", nqn), "No listeners"),
             (("host", "del", "-n", nqn, "-t", HOST), "Removing host"),
             (("namespace", "del", "-n", nqn, "--nsid", "1"), f"Deleting namespace 1 of {nqn}: successful"),
@@ -66,7 +76,6 @@ def test_json_has_the_fields_of_the_api_also_when_they_are_zero(run, nqn):
     code, out, _ = run("--format", "json", "subsystem", "list", "-n", nqn)
     subsystem, = json.loads(out)["subsystems"]
     assert code == 0 and subsystem["namespace_count"] == 0 and subsystem["nqn"] == nqn
-    run("subsystem", "del", "-n", nqn)
 
 
 def test_a_refusal_is_exit_code_one_with_the_reason(run):
@@ -75,29 +84,152 @@ def test_a_refusal_is_exit_code_one_with_the_reason(run):
     assert "Deleting subsystem nqn.2016-06.io.spdk:none: failed: there is no subsystem" in err
 
 
+def test_of_several_hosts_each_is_tried_and_a_refused_one_is_named(run, nqn):
+    assert run("host", "add", "-n", nqn, "-t", HOST)[0] == 0
+    code, out, err = run("host", "add", "-n", nqn, "-t", HOST, "not-an-nqn", SECOND_HOST)
+    assert code == 1 and f"Adding host {SECOND_HOST} to {nqn}: successful" in out
+    assert "not-an-nqn" in err and "failed" in err
+    assert run("host", "del", "-n", nqn, "-t", HOST, "-t", SECOND_HOST)[0] == 0
+    assert "No hosts may connect" in run("host", "list", "-n", nqn)[1]
+
+
+def test_every_command_says_what_it_did_or_why_not(run, nqn):
+    """Never a traceback, and never nothing: with a subsystem that has nothing, and with one that is not there."""
+    for name in (nqn, "nqn.2016-06.io.spdk:none"):
+        for words in commands_with_values(name):
+            code, out, err = run(*words)
+            assert code in (0, 1) and (out if code == 0 else err.startswith("nvmeof-gw: ")), (words, code, out, err)
+            assert "Traceback" not in err, err
+
+
+def commands_with_values(nqn):
+    """Every command of a gateway's API, with a value for each required option."""
+    values = {"subsystem": nqn, "nsid": "9", "host_nqn": HOST, "traddr": "127.0.0.2", "rbd_image": "no-such-image",
+              "size": "16M", "load_balancing_group": "1", "auto_visible": "yes", "rbd_trash_image_on_delete": "no",
+              "level": "info"}
+    for path, command in leaves(cli):
+        if path[0] not in ("top", "completion", "version"):
+            words = list(path)
+            for parameter in command.params:
+                if isinstance(parameter, click.Option) and parameter.required:
+                    words += [parameter.opts[-1], values[parameter.name]]
+            yield words + {"set_qos": ["--rw-ios-per-second", "1000"], "change_key": ["--no-key"]}.get(path[-1], [])
+
+
+def leaves(command, path=()):
+    """All commands below this one: (words, command)."""
+    for name, below in command.commands.items():
+        if isinstance(below, click.Group):
+            yield from leaves(below, (*path, name))
+        else:
+            yield (*path, name), below
+
+
+def test_the_unix_socket_of_a_gateway_is_an_address(gateway, capsys):
+    path = f"{gateway.settings.gateway.run_dir}/{API_SOCKET}"
+    assert main(["--server-address", f"unix:{path}", "gw", "info"]) == 0 and "gw1" in capsys.readouterr().out
+    assert main(["--server-address", f"unix:{path}.none", "gw", "info"]) == 1
+    assert f"the gateway at unix:{path}.none did not answer get_gateway_info" in capsys.readouterr().err
+
+
+def test_address_and_port_are_taken_from_the_environment(gateway, capsys, monkeypatch):
+    address, port = gateway.address.split(":")
+    monkeypatch.setenv("CEPH_NVMEOF_SERVER_ADDRESS", address)
+    monkeypatch.setenv("CEPH_NVMEOF_SERVER_PORT", port)
+    assert main(["gw", "info"]) == 0 and "gw1" in capsys.readouterr().out
+
+
 def test_a_gateway_that_cannot_be_reached_is_exit_code_one_with_its_address(capsys):
     port, = free_ports(1)
-    assert cli.main(["--server-address", "127.0.0.1", "--server-port", str(port), "gw", "info"]) == 1
-    assert f"127.0.0.1:{port} did not answer get_gateway_info: UNAVAILABLE" in capsys.readouterr().err
+    assert main(["--server-address", "127.0.0.1", "--server-port", str(port), "gw", "info"]) == 1
+    said = capsys.readouterr().err
+    assert f"127.0.0.1:{port} did not answer get_gateway_info: UNAVAILABLE" in said and "--server-address" in said
+
+
+def test_a_gateway_that_does_not_serve_says_why(gateway, run):
+    gateway.not_ready = "its target is on holiday"
+    try:
+        code, out, err = run("subsystem", "list")
+    finally:
+        gateway.not_ready = None
+    assert (code, out) == (1, "") and "does not serve yet: its target is on holiday" in err
 
 
 @pytest.mark.parametrize("argv", [
-    [], ["subsystem"], ["subsystem", "add"], ["ns", "add", "-n", "n", "-i", "i", "--size", "big"],
+    ["subsystem", "add"], ["ns", "add", "-n", "n", "-i", "i", "--size", "big"], ["nosuch"], ["ns", "nosuch"],
     ["ns", "del", "-n", "n", "--nsid", "-1"], ["ns", "del", "-n", "n", "--nsid", "x"],
-    ["listener", "add", "-n", "n", "-a", "a", "-s", "70000"], ["--format", "xml", "gw", "info"], ["nosuch"]])
-def test_wrong_arguments_are_exit_code_two_with_the_usage(argv, capsys):
-    with pytest.raises(SystemExit) as ended:
-        cli.main(argv)
-    assert ended.value.code == 2 and "usage: nvmeof-gw-cli" in capsys.readouterr().err
+    ["ns", "resize", "-n", "n", "--nsid", "1", "--size", "1000B"], ["ns", "set_qos", "-n", "n", "--nsid", "1"],
+    ["ns", "change_visibility", "-n", "n", "--nsid", "1", "--auto-visible", "maybe"],
+    ["ns", "change_load_balancing_group", "-n", "n", "--nsid", "1", "-l", "0"],
+    ["host", "change_key", "-n", "n", "-t", "h"], ["host", "add", "-n", "n"], ["gw", "set_log_level", "-l", "loud"],
+    ["listener", "add", "-n", "n", "-a", "a", "-s", "70000"], ["--format", "xml", "gw", "info"],
+    ["--server-port", "0", "gw", "info"], ["--server-address", "unix:", "gw", "info"],
+    ["--client-key", "/dev/null", "gw", "info"], ["spdk_log_level", "set", "-l", "loud"],
+    ["top", "--interval", "0"], ["top", "--count", "0"], ["top", "--sort", "luck"], ["completion", "csh"]])
+def test_wrong_arguments_are_exit_code_two_with_the_usage(argv):
+    ended = CliRunner().invoke(cli, argv)
+    assert ended.exit_code == 2 and "Usage: " in ended.output and "Error: " in ended.output
+
+
+def test_help_at_each_level_has_examples_that_can_be_parsed():
+    for path, command in [((), cli), *(((name,), below) for name, below in cli.commands.items()), *leaves(cli)]:
+        shown = CliRunner().invoke(cli, [*path, "--help"])
+        assert shown.exit_code == 0 and re.search("Examples?:", shown.output), path
+        for line in (line for line in shown.output.splitlines() if line.strip().startswith("nvmeof-gw ")):
+            words = [word.strip("'") for word in line.split("#")[0].split(">")[0].split()[1:]]
+            while words and words[0].startswith("--"):
+                words = words[2:]
+            found = cli.resolve_command(click.Context(cli), words)[1]
+            while isinstance(found, click.Group):
+                words = words[1:]
+                found = found.resolve_command(click.Context(found), words)[1]
+            options = {name for parameter in found.params for name in parameter.opts}
+            assert all(word in options for word in words if word.startswith("-") and word != "-"), line
+
+
+def test_the_version_is_told():
+    assert re.fullmatch(r"nvmeof-gw \S.*\n", CliRunner().invoke(cli, ["--version"], prog_name="nvmeof-gw").output)
+    assert json.loads(CliRunner().invoke(cli, ["--format", "json", "version"]).output)["version"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_printed_and_completes(shell):
+    script = CliRunner().invoke(cli, ["completion", shell]).output
+    assert "_NVMEOF_GW_COMPLETE" in script
+    completed = CliRunner().invoke(cli, [], prog_name="nvmeof-gw", complete_var="_NVMEOF_GW_COMPLETE", env={
+        "_NVMEOF_GW_COMPLETE": f"{shell}_complete", "COMP_WORDS": "nvmeof-gw ns change_", "COMP_CWORD": "change_" if shell == "fish" else "2"}).output
+    assert "change_visibility" in completed and "change_load_balancing_group" in completed
 
 
 @pytest.mark.parametrize("text, size", [("1", 1 << 20), ("512MB", 512 << 20), ("10G", 10 << 30), ("20 MiB", 20 << 20),
-                                        ("4k", 4096), ("1TB", 1 << 40)])
+                                        ("4k", 4096), ("1TB", 1 << 40), ("512B", 512), ("2P", 2 << 50)])
 def test_sizes_are_read_in_powers_of_1024_and_in_mib_without_a_unit(text, size):
-    assert cli.size_in_bytes(text) == size
+    assert Size().convert(text, None, None) == size
 
 
-@pytest.mark.parametrize("size, text", [(0, "unknown"), (512, "512 B"), (8 << 20, "8 MiB"), (1 << 40, "1 TiB"),
-                                        ((1 << 30) + (1 << 20), "1025 MiB"), (4096 << 40, "4096 TiB")])
-def test_sizes_are_shown_in_the_largest_unit_that_is_exact(size, text):
-    assert cli_tables.size(size) == text
+@pytest.mark.parametrize("text", ["", "0", "-1", "1.5G", "10X", "G", "1 0M", "0x10", "１０G"])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(click.BadParameter):
+        Size().convert(text, None, None)
+
+
+def test_a_namespace_is_resized_by_whole_mebibytes():
+    assert MebibyteSize().convert("1G", None, None) == 1024
+    with pytest.raises(click.BadParameter):
+        MebibyteSize().convert("1025K", None, None)
+
+
+def test_keys_come_from_a_file_or_standard_input_and_never_from_the_command_line(tmp_path):
+    key = "DHHC-1:00:aGVyZSBpcyBhIGtleSB0aGF0IGlzIG5vIGtleSBhdCBhbGw=:"
+    file = tmp_path / "key"
+    file.write_text(key + "\n")
+    assert KeySource().convert(str(file), None, None) == key
+    taken = CliRunner().invoke(click.Command("take", params=[click.Option(["-k"], type=KeySource())],
+                                             callback=lambda k: click.echo(f"<{k}>")), ["-k", "-"], input=key + "\n")
+    assert taken.output == f"<{key}>\n"
+    (tmp_path / "empty").write_text("\n")
+    (tmp_path / "two").write_text(f"{key}\n{key}\n")
+    for wrong in (key, str(tmp_path / "none"), str(tmp_path / "empty"), str(tmp_path / "two"), str(tmp_path)):
+        with pytest.raises(click.BadParameter) as refused:
+            KeySource().convert(wrong, None, None)
+        assert (key not in str(refused.value)), "the key is not repeated"

@@ -152,7 +152,7 @@ def subsystems(gateway) -> list:
 
 
 def cli(gateway, *args: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, '-m', 'gw_agent.cli', '--server-address', gateway.address, '--server-port',
+    return subprocess.run([sys.executable, '-m', 'gw_client', '--server-address', gateway.address, '--server-port',
                            str(gateway.api_port), *args], text=True, capture_output=True, timeout=90, check=False)
 
 

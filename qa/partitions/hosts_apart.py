@@ -111,7 +111,7 @@ class HostsApart:
 
     def _configure(self, gateway: Gateway, *words: str) -> str:
         # A process of its own: gRPC's threads in this one may have been started on no host.
-        return self.cluster.run(sys.executable, '-m', 'gw_agent.cli', '--server-address', gateway.address,
+        return self.cluster.run(sys.executable, '-m', 'gw_client', '--server-address', gateway.address,
                                 '--server-port', str(gateway.api_port), *words)
 
     # -- what is so ------------------------------------------------------------------------------------------------

@@ -101,19 +101,24 @@ def _print_what_to_try(cluster: Cluster) -> None:
     gateways = Gateway.attach_all(cluster)
     print(f'\nFiles and logs: {cluster.directory}')
     _print_gateways(gateways)
-    print(f'\nTo use it:\n  export CEPH_CONF={cluster.conf}\n\nWhat to try next:\n  ceph -s')
+    print(f'\nTo use it:\n  export CEPH_CONF={cluster.conf}')
     if gateways:
         first = gateways[0]
-        cli = (f'{REPOSITORY}/.venv/bin/nvmeof-gw-cli --server-address {first.address} '
-               f'--server-port {first.api_port}')
-        print(f'  ceph {nvme_gw_prefix(cluster)} show {POOL} {GROUP}\n'
-              f'  {cli} gw info\n'
-              f'  {cli} subsystem add -n {EXAMPLE_NQN} --no-group-append\n'
-              f'  {cli} namespace add -n {EXAMPLE_NQN} -i image1 -c --size 64MB\n'
-              f'  {cli} listener add -n {EXAMPLE_NQN} -t {first.name} -a {first.address} -s {first.listener_port}')
+        others = ''.join(f' --also {gateway.address}:{gateway.api_port}' for gateway in gateways[1:])
+        print(f'  export PATH={REPOSITORY}/.venv/bin:$PATH\n'
+              f'  export CEPH_NVMEOF_SERVER_ADDRESS={first.address} CEPH_NVMEOF_SERVER_PORT={first.api_port}\n'
+              '\nWhat to try next:\n  ceph -s\n'
+              f'  ceph {nvme_gw_prefix(cluster)} show {POOL} {GROUP}\n'
+              f'  nvmeof-gw subsystem add -n {EXAMPLE_NQN} --no-group-append\n'
+              f'  nvmeof-gw namespace add -n {EXAMPLE_NQN} -i image1 -c --size 64MB\n'
+              f'  nvmeof-gw listener add -n {EXAMPLE_NQN} -t {first.name} -a {first.address} -s {first.listener_port}\n'
+              f'  nvmeof-gw status\n'
+              f'  nvmeof-gw top{others}')
         target = first.pids().get('target')
         if target:
-            print(f'  kill -9 {target}     # {first.name} loses its target: look at `show` again')
+            print(f'  kill -9 {target}     # {first.name} loses its target: look at `status` again')
+    else:
+        print('\nWhat to try next:\n  ceph -s')
     print(f'  {REPOSITORY}/vstart-scripts/vstop.sh --dir {cluster.directory}')
 
 

@@ -1,0 +1,1 @@
+"""The command-line client `nvmeof-gw`; it needs gw_agent only for the generated messages."""

@@ -1,0 +1,72 @@
+"""`nvmeof-gw status`: the whole gateway group at one look, from any of its gateways."""
+from __future__ import annotations
+
+from typing import List
+
+import click
+
+from gw_agent.pb import ha_pb2
+from gw_client.api_client import ApiClient, pass_client
+from gw_client.group_view import optimized_at
+from gw_client.options import command
+from gw_client.tables import table
+from gw_client.units import age
+
+
+@command("status", """
+nvmeof-gw status
+nvmeof-gw --format json status
+""")
+@pass_client
+def status(client: ApiClient) -> None:
+    """The gateway group at one look: gateways, ANA groups, problems.
+
+    Any gateway of the group tells it, also one that does not serve, from the gateway map as it last read it. What is
+    decided, and why, is known to the mgr: `ceph nvmeof-ha show`, `ceph health detail`.
+    """
+    reply = client.look("group_status", ha_pb2.group_status_req())
+    client.print(reply, text(reply))
+
+
+def text(info: ha_pb2.group_status_info) -> str:
+    """Two tables, and what is not well."""
+    head = f"Gateway group {info.pool}/{info.group} as gateway {info.answered_by} sees it"
+    if not info.map_version:
+        return f"{head}: it has read no gateway map yet\n{_problems(info)}"
+    head += f": map {info.map_version}, read {age(info.map_age_s)} ago"
+    return "\n\n".join([head, _gateways(info), _ana_groups(info), _problems(info)])
+
+
+def _gateways(info: ha_pb2.group_status_info) -> str:
+    return table(["Gateway", "State", "Own ANA group", "Optimized for", "Subsystems", "Listeners", "Instance"], [
+        [g.name, _state(g), g.ana_group_id,
+         ", ".join(str(a.id) for a in info.ana_groups if a.phase == "ACTIVE" and a.holder == g.name) or "none",
+         len(g.subsystems), sum(len(s.listeners) for s in g.subsystems), g.instance or "none"]
+        for g in info.gateways], "The map names no gateway")
+
+
+def _state(gateway: ha_pb2.gateway_status) -> str:
+    flags = (("deleting", gateway.deleting), ("stopping", gateway.leaving), ("disabled", not gateway.enabled))
+    return ", ".join([gateway.availability.lower(), *(word for word, on in flags if on)])
+
+
+def _ana_groups(info: ha_pb2.group_status_info) -> str:
+    return table(["ANA group", "State", "Optimized at", "Owner", "Namespaces", f"Target of {info.answered_by}"], [
+        [g.id, g.phase.lower(), optimized_at(g), g.owner, g.namespaces, g.target_state or "-"]
+        for g in info.ana_groups], "There is no ANA group")
+
+
+def _problems(info: ha_pb2.group_status_info) -> str:
+    found: List[str] = []
+    if info.not_serving:
+        found.append(f"{info.answered_by} does not serve: {info.not_serving}")
+    if info.newer_version:
+        found.append(f"map {info.newer_version} is in one seat only so far: what it forbids is obeyed, what it allows not")
+    found += [f"{gateway.name}: {problem}" for gateway in info.gateways for problem in gateway.problems]
+    for group in info.ana_groups:
+        if group.waits_for:
+            found.append(f"ANA group {group.id}: {group.waits_for}")
+        elif group.moved_to and group.moved_to != group.owner:
+            found.append(f"ANA group {group.id}: an operator moved it to {group.moved_to}, where it stays; `ceph "
+                         f"nvmeof-ha failover {info.pool} {info.group} {group.id} {group.owner}` undoes that")
+    return "\n".join(["Problems:", *(f"  {click.unstyle(line)}" for line in found)]) if found else "No problems"
