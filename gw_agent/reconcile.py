@@ -17,6 +17,7 @@ from typing import Any, Callable, FrozenSet, List, Mapping, Optional, Protocol, 
 
 from gw_agent import access_steps
 from gw_agent import configuration as stored
+from gw_agent import discovery
 from gw_agent import target_state
 from gw_agent.configuration import Configuration, Listener, Namespace, Subsystem
 from gw_agent.settings import Settings
@@ -116,6 +117,8 @@ class _Run:
         await self._set_access()
         await self._add_hosts()
         await self._add_listeners()
+        listening = {address for found in self._found.subsystems.values() for address in found.listeners}
+        await discovery.apply(self._own.rpc, self._steps, self._wanted, listening, self._own.settings)
         return self._report()
 
     def _report(self) -> Report:

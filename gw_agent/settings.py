@@ -95,6 +95,14 @@ class SpdkSettings:
 
 
 @dataclass(frozen=True)
+class DiscoverySettings:
+    """Section [discovery]."""
+
+    port: int
+    """Where hosts ask by default, at the address of each listener; 0: only the listeners' own ports answer."""
+
+
+@dataclass(frozen=True)
 class Settings:
     """All settings of one gateway host; one attribute per section."""
 
@@ -102,6 +110,7 @@ class Settings:
     ceph: CephSettings
     spdk: SpdkSettings
     mtls: MtlsSettings
+    discovery: DiscoverySettings
 
 
 @dataclass(frozen=True)
@@ -130,7 +139,8 @@ def load(path: str) -> Settings:
         for name, option in options.items():
             values[section][name] = _value(path, parser, values, section, name, option)
     found = Settings(GatewaySettings(**values["gateway"]), CephSettings(**values["ceph"]),
-                     SpdkSettings(**values["spdk"]), MtlsSettings(**values["mtls"]))
+                     SpdkSettings(**values["spdk"]), MtlsSettings(**values["mtls"]),
+                     DiscoverySettings(**values["discovery"]))
     _check_api_access(path, found)
     return found
 
@@ -310,5 +320,6 @@ _OPTIONS: Dict[str, Dict[str, _Option]] = {
         "rpc_socket": _Option(_socket_path, "{gateway.run_dir}/spdk.sock"),
         "transport_tcp_options": _Option(_json_object, "{}"),
     },
+    "discovery": {"port": _Option(_number(int, 0, 65535), "8009")},
     "mtls": {name: _Option(_optional_path, "") for name in ("server_key", "server_cert", "client_cert", "client_key")},
 }

@@ -153,7 +153,8 @@ class GatewayHost:
             f"[gateway]\nname = {name}\ngroup = {group}\naddr = {addr}\nport = 0\nrun_dir = {self.directory}/run\n"
             f"log_level = DEBUG\ntrace_file = {self.trace_path}\nstate_update_interval_sec = 1\n"
             f"[ceph]\npool = {values['pool']}\n"
-            f"config_file = {values['conf']}\nkeyring = {self.keyring}\n[spdk]\ntgt_path = {values['target']}\n")
+            f"config_file = {values['conf']}\nkeyring = {self.keyring}\n[spdk]\ntgt_path = {values['target']}\n"
+            "[discovery]\nport = 0\n")
         self.warden: Optional["subprocess.Popen[bytes]"] = None
 
     def start(self) -> None:

@@ -73,7 +73,7 @@ def gateway_settings(directory: Path, cluster: Any, addr: str = "127.0.0.2", nam
     run_dir = directory / name
     run_dir.mkdir(mode=0o700, exist_ok=True)
     path.write_text(f"[gateway]\nname = {name}\ngroup = {group}\naddr = {addr}\nport = 0\nrun_dir = {run_dir}\n{more}"
-                    f"[ceph]\npool = rbd\nconfig_file = {cluster.conf}\nid = admin\n[spdk]\n")
+                    f"[ceph]\npool = rbd\nconfig_file = {cluster.conf}\nid = admin\n[discovery]\nport = 0\n")
     return settings_module.load(str(path))
 
 

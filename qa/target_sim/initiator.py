@@ -30,6 +30,17 @@ class Completion(NamedTuple):
     data: bytes
 
 
+class DiscoveryEntry(NamedTuple):
+    """One entry of a discovery log. `subtype`: 1 another discovery service, 2 a subsystem, 3 this discovery service."""
+
+    subtype: int
+    secure: bool
+    nqn: str
+    traddr: str
+    trsvcid: str
+    flags: int
+
+
 class ConnectionEnded(Exception):
     """The target closed the connection."""
 
@@ -248,6 +259,26 @@ class Host:
             cdw12=offset,
             length=length,
         )
+
+    def discovery_log(self) -> list[DiscoveryEntry]:
+        """In its order."""
+        count = struct.unpack_from("<8xQ", self.log_page(0x70, 1024).data)[0]
+        page = self.log_page(0x70, 1024 * (count + 1)).data
+        found = []
+        for start in range(1024, 1024 * (count + 1), 1024):
+            subtype, requirements, flags = struct.unpack_from("<xxBBxxxxxxH", page, start)
+            nqn, address, service = page[start + 256 : start + 512], page[start + 512 : start + 768], page[start + 32 :]
+            found.append(
+                DiscoveryEntry(
+                    subtype,
+                    requirements & 3 == 1,
+                    nqn.rstrip(b"\0").decode(),
+                    address.rstrip(b" \0").decode(),
+                    service[:32].rstrip(b" \0").decode(),
+                    flags,
+                )
+            )
+        return found
 
     def ana_states(self) -> dict[int, int]:
         """ANA group id -> state, from the ANA log."""

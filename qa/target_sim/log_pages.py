@@ -26,10 +26,11 @@ from .nvme_format import (
     SUCCESS,
     Command,
 )
+from .subsystem import DISCOVERY_NQN
 
 if TYPE_CHECKING:
     from .controller import Controller
-    from .subsystem import Listener, Subsystem
+    from .subsystem import Address, Listener, Referral, Subsystem
     from .target import NvmfTarget
 
 SUPPORTED_PAGES, ERROR, HEALTH, FIRMWARE_SLOT, EFFECTS, FEATURE_EFFECTS, MI_EFFECTS = (
@@ -55,7 +56,9 @@ ZERO_PAGE_SIZE = 4096
 IS_SUPPORTED, CHANGES_BLOCKS = 1 << 0, 1 << 1
 NAMESPACE_SCOPE, CONTROLLER_SCOPE = 1 << 20, 1 << 21
 TCP, IPV4, IPV6 = 3, 1, 2
-SUBTYPE_NVM = 2
+SUBTYPE_REFERRAL, SUBTYPE_NVM, SUBTYPE_CURRENT = 1, 2, 3
+CURRENT_FLAGS = 1 << 0 | 1 << 1
+"""The same log at each of its listeners, and connections to it may last."""
 SECURE_CHANNEL_NOT_REQUIRED = 2
 SECURE_CHANNEL_REQUIRED = 1
 
@@ -115,30 +118,42 @@ def ana_log(controller: Controller, groups_only: bool) -> bytes:
 
 
 def discovery_log(target: NvmfTarget, hostnqn: str) -> bytes:
-    """The listeners of every subsystem that this host may use."""
+    """The listeners of every subsystem that this host may use, and all referrals."""
     entries = [
         _discovery_entry(subsystem, listener)
         for subsystem in target.subsystems.values()
         if subsystem.allows_host(hostnqn)
         for listener in subsystem.listeners
     ]
+    entries += [_referral_entry(referral) for referral in target.referrals]
     return struct.pack("<QQH1006x", target.discovery_generation, len(entries), 0) + b"".join(entries)
 
 
 def _discovery_entry(subsystem: Subsystem, listener: Listener) -> bytes:
-    address = listener.address
-    requirement = SECURE_CHANNEL_REQUIRED if listener.secure_channel else SECURE_CHANNEL_NOT_REQUIRED
+    subtype, flags = (SUBTYPE_CURRENT, CURRENT_FLAGS) if subsystem.is_discovery else (SUBTYPE_NVM, 0)
+    return _entry(
+        listener.address, subsystem.nqn, subtype, listener.secure_channel, listener.port_id, MAX_QUEUE_DEPTH, flags
+    )
+
+
+def _referral_entry(referral: Referral) -> bytes:
+    subtype = SUBTYPE_REFERRAL if referral.nqn == DISCOVERY_NQN else SUBTYPE_NVM
+    return _entry(referral.address, referral.nqn, subtype, referral.secure_channel, 0, 0, 0)
+
+
+def _entry(address: Address, nqn: str, subtype: int, secure: bool, port_id: int, depth: int, flags: int) -> bytes:
     return struct.pack(
-        "<BBBBHHH22x32s192x256s256s256x",
+        "<BBBBHHHH20x32s192x256s256s256x",
         TCP,
         IPV6 if address.adrfam == "IPv6" else IPV4,
-        SUBTYPE_NVM,
-        requirement,
-        listener.port_id,
+        subtype,
+        SECURE_CHANNEL_REQUIRED if secure else SECURE_CHANNEL_NOT_REQUIRED,
+        port_id,
         0xFFFF,
-        MAX_QUEUE_DEPTH,
+        depth,
+        flags,
         address.trsvcid.encode().ljust(32),
-        subsystem.nqn.encode(),
+        nqn.encode(),
         address.traddr.encode().ljust(256),
     )
 

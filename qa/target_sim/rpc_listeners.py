@@ -23,7 +23,7 @@ ADDRESS_FAMILIES = {"ipv4": "IPv4", "ipv6": "IPv6", "ib": "IB", "fc": "FC"}
 MAX_TRADDR, MAX_TRSVCID = 256, 32
 
 
-def _address(asked: dict) -> Address:
+def parse_address(asked: dict) -> Address:
     """Raises -32602 for what no listener could have."""
     family = ADDRESS_FAMILIES.get(asked.get("adrfam", "ipv4").lower())
     service = asked.get("trsvcid", "")
@@ -44,7 +44,7 @@ async def nvmf_subsystem_add_listener(app: App, params: Any) -> bool:
         relaxed=True,
     )
     subsystem = find_subsystem(app, asked["nqn"])
-    address = _address(asked["listen_address"])
+    address = parse_address(asked["listen_address"])
     secure = asked.get("secure_channel", False)
     if secure and subsystem.allow_any_host:
         raise RpcError(INTERNAL_ERROR, "Cannot establish secure channel, when 'allow_any_host' is set")
@@ -62,7 +62,7 @@ async def nvmf_subsystem_add_listener(app: App, params: Any) -> bool:
 async def nvmf_subsystem_remove_listener(app: App, params: Any) -> bool:
     asked = decode(params, NQN, ADDRESS)
     subsystem = find_subsystem(app, asked["nqn"])
-    address = _address(asked["listen_address"])
+    address = parse_address(asked["listen_address"])
     if address.trtype not in app.target.transports:
         raise invalid_params()
     async with subsystem.state_change():
@@ -79,7 +79,7 @@ async def nvmf_subsystem_listener_set_ana_state(app: App, params: Any) -> bool:
     subsystem = app.target.find_subsystem(asked["nqn"])
     if subsystem is None:
         raise RpcError(INVALID_PARAMS, f"Unable to find subsystem with NQN {asked['nqn']}")
-    address = _address(asked["listen_address"])
+    address = parse_address(asked["listen_address"])
     async with subsystem.state_change():
         try:
             subsystem.set_ana_state(address, ANA_STATES[asked["ana_state"]], asked.get("anagrpid", 0))

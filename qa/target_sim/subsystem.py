@@ -58,6 +58,14 @@ class Address(NamedTuple):
         return self._asdict()
 
 
+class Referral(NamedTuple):
+    """An entry of the discovery log for what is elsewhere."""
+
+    address: Address
+    nqn: str
+    secure_channel: bool
+
+
 class Namespace:
     def __init__(
         self,

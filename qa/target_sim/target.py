@@ -26,7 +26,7 @@ from .nvme_format import (
     Command,
 )
 from .nvme_tcp import Connection
-from .subsystem import DISCOVERY_NQN, OPTIMIZED, Address, InvalidChange, Listener, Subsystem, is_valid_nqn
+from .subsystem import DISCOVERY_NQN, OPTIMIZED, Address, InvalidChange, Listener, Referral, Subsystem, is_valid_nqn
 
 CONNECT_DATA_SIZE = 1024
 DYNAMIC_CNTLID = 0xFFFF
@@ -84,6 +84,7 @@ class NvmfTarget:
         self.transports: dict[str, dict[str, Any]] = {}
         self.discovery = Subsystem(DISCOVERY_NQN, allow_any_host=True)
         self.subsystems: dict[str, Subsystem] = {DISCOVERY_NQN: self.discovery}
+        self.referrals: list[Referral] = []
         self.discovery_generation = 0
         self.connections: set[Connection] = set()
         self.totals = {"admin_qpairs": 0, "io_qpairs": 0}
@@ -146,6 +147,10 @@ class NvmfTarget:
         if portal.users == 0:
             portal.close()
             del self._portals[address]
+
+    def find_referral(self, asked: Referral) -> Optional[Referral]:
+        """The one to this address and NQN."""
+        return next((there for there in self.referrals if there[:2] == asked[:2]), None)
 
     def discovery_changed(self) -> None:
         self.discovery_generation += 1

@@ -44,6 +44,8 @@ id = nvmeof.{name}
 keyring = {keyring}
 [spdk]
 tgt_path = {target}
+[discovery]
+port = 0
 """
 
 
