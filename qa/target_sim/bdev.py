@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import time
 import uuid
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional
 
 from .rate_limits import RateLimits
@@ -42,6 +44,7 @@ IO_TYPES = (
     "nvme_nssr",
     "write_uncorrectable",
 )
+PARTICIPLES = {"read": "read", "write": "written", "unmap": "unmapped", "copy": "copied"}
 Done = Callable[[bool, bytes], None]
 
 
@@ -51,6 +54,22 @@ class BdevError(Exception):
     def __init__(self, number: int) -> None:
         super().__init__(errno.errorcode.get(number, str(number)))
         self.errno = number
+
+
+@dataclass
+class IoCounter:
+    """Requests of one kind that succeeded."""
+
+    length: int = 0
+    operations: int = 0
+    ticks: int = 0
+    longest: int = 0
+    shortest: int = 0
+
+    def add(self, length: int, ticks: int) -> None:
+        self.shortest = min(self.shortest, ticks) if self.operations else ticks
+        self.longest = max(self.longest, ticks)
+        self.length, self.operations, self.ticks = self.length + length, self.operations + 1, self.ticks + ticks
 
 
 class Bdev:
@@ -63,7 +82,7 @@ class Bdev:
         self.uuid = identity or uuid.uuid4()
         self.block_size = block_size
         self.num_blocks = num_blocks
-        self.counters = {"read": [0, 0], "write": [0, 0], "unmap": [0, 0]}
+        self.counters = {kind: IoCounter() for kind in PARTICIPLES}
         self.limits = RateLimits()
         self.user: Optional[tuple[Subsystem, Namespace]] = None
 
@@ -98,10 +117,9 @@ class Bdev:
     def driver_json(self) -> dict:
         return {}
 
-    def count(self, kind: str, length: int) -> None:
-        counter = self.counters[kind]
-        counter[0] += length
-        counter[1] += 1
+    def count(self, kind: str, length: int, started: int) -> None:
+        """A request that succeeded; `started`: ticks."""
+        self.counters[kind].add(length, time.monotonic_ns() - started)
 
     def as_json(self) -> dict:
         shown: dict[str, Any] = {
@@ -128,13 +146,12 @@ class Bdev:
         return shown
 
     def iostat_json(self) -> dict:
-        names = (("read", "read"), ("written", "write"), ("unmapped", "unmap"))
         shown: dict[str, Any] = {"name": self.name}
-        for participle, kind in names:
-            shown[f"bytes_{participle}"], shown[f"num_{kind}_ops"] = self.counters[kind]
-        shown["bytes_copied"] = shown["num_copy_ops"] = 0
-        for kind in ("read", "write", "unmap", "copy"):
-            shown.update({f"{kind}_latency_ticks": 0, f"max_{kind}_latency_ticks": 0, f"min_{kind}_latency_ticks": 0})
+        for kind, counter in self.counters.items():
+            shown[f"bytes_{PARTICIPLES[kind]}"], shown[f"num_{kind}_ops"] = counter.length, counter.operations
+        for kind, counter in self.counters.items():
+            shown[f"{kind}_latency_ticks"] = counter.ticks
+            shown[f"max_{kind}_latency_ticks"], shown[f"min_{kind}_latency_ticks"] = counter.longest, counter.shortest
         shown["io_error"] = {}
         return shown
 

@@ -5,6 +5,7 @@ host.
 from __future__ import annotations
 
 import struct
+import time
 from typing import TYPE_CHECKING
 
 from .nvme_format import (
@@ -103,21 +104,27 @@ class IoQueue:
         elif length > command.length or length > MAX_IO_SIZE:
             self._finish(command, SGL_LENGTH_INVALID)
         elif opcode == IO_READ:
-            bdev.count("read", length)
             self._read(command, bdev, offset, length)
         else:
-            bdev.count("write", length)
             data = command.data if len(command.data) == length else command.data[:length]
             self._write(command, bdev, offset, data)
 
     def _read(self, command: Command, bdev: Bdev, offset: int, length: int) -> None:
+        started = time.monotonic_ns()
+
         def done(ok: bool, data: bytes) -> None:
+            if ok:
+                bdev.count("read", length, started)
             self._read_done(command, ok, data, length)
 
         bdev.limits.run("read", length, lambda: bdev.read(offset, length, done))
 
     def _write(self, command: Command, bdev: Bdev, offset: int, data: bytes) -> None:
+        started = time.monotonic_ns()
+
         def done(ok: bool, _data: bytes) -> None:
+            if ok:
+                bdev.count("write", len(data), started)
             self._finish(command, SUCCESS if ok else INTERNAL_ERROR)
 
         bdev.limits.run("write", len(data), lambda: bdev.write(offset, data, done))
@@ -145,12 +152,15 @@ class IoQueue:
             self._finish(command, INTERNAL_ERROR)
             return
         results: list[bool] = []
+        started = time.monotonic_ns()
 
-        def done(ok: bool, data: bytes) -> None:
+        def done(length: int, ok: bool) -> None:
+            if ok:
+                bdev.count("unmap", length, started)
             results.append(ok)
             if len(results) == len(ranges):
                 self._finish(command, SUCCESS if all(results) else INTERNAL_ERROR)
 
         for start, blocks in ranges:
-            bdev.count("unmap", blocks * bdev.block_size)
-            bdev.unmap(start * bdev.block_size, blocks * bdev.block_size, done)
+            length = blocks * bdev.block_size
+            bdev.unmap(start * bdev.block_size, length, lambda ok, _data, length=length: done(length, ok))

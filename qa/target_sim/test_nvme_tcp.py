@@ -229,6 +229,26 @@ def test_many_commands_in_flight_complete(exported: Exported) -> None:
         assert all(host.read(1, block, 16).data == data for block, data in written.items())
 
 
+def test_counters_show_what_was_completed_and_how_long_it_took(target: TargetProcess, exported: Exported) -> None:
+    def counters() -> dict:
+        shown = target.rpc("bdev_get_iostat")["bdevs"]
+        return next(bdev for bdev in shown if bdev["name"] == exported.bdevs[0])
+
+    before = counters()   # a target may look for partitions when the device is made
+    with Host(exported.port, exported.nqn) as host:
+        assert all(host.write(1, 0, bytes(4096)).status == 0 for _ in range(3)) and host.read(1, 0, 16).status == 0
+        assert host.read(1, 8192, 1).status == LBA_OUT_OF_RANGE
+        ranges = struct.pack("<IIQ", 0, 4, 8)
+        assert host.io[0].command(DATASET_MANAGEMENT, nsid=1, cdw10=0, cdw11=4, data=ranges).status == 0
+    after = counters()
+    new = {name: value - before[name] for name, value in after.items() if isinstance(value, int)}
+    assert (new["num_write_ops"], new["bytes_written"]) == (3, 3 * 4096)
+    assert (new["num_read_ops"], new["bytes_read"]) == (1, 8192), "what the host was refused is not counted"
+    assert (new["num_unmap_ops"], new["bytes_unmapped"]) == (1, 2048)
+    assert all(new[f"{kind}_latency_ticks"] > 0 for kind in ("read", "write", "unmap"))
+    assert 0 < after["min_write_latency_ticks"] <= after["max_write_latency_ticks"] < after["write_latency_ticks"]
+
+
 def test_write_zeroes_and_discard(exported: Exported) -> None:
     with Host(exported.port, exported.nqn) as host:
         host.write(1, 0, b"\xff" * 8192)
