@@ -17,7 +17,7 @@ import logging
 import os
 import signal
 import sys
-from typing import Any, Optional, Tuple
+from typing import Any, FrozenSet, Optional, Tuple
 
 import rados
 
@@ -214,6 +214,10 @@ class Agent:
     def ana_groups(self) -> Tuple[int, ...]:
         permits = self._warden.view.permits
         return () if permits is None else tuple(g.id for g in permits.ana_groups)
+
+    def group_addresses(self) -> FrozenSet[str]:
+        permits = self._warden.view.permits
+        return frozenset() if permits is None else frozenset(a for g in permits.gateways for a in g.addresses)
 
     def known(self) -> Known:
         """What this gateway can say of the whole group, and what is not well here."""

@@ -12,10 +12,13 @@ from typing import Any, Awaitable, Callable, Optional, Tuple
 
 import grpc
 
+from gw_agent.api_connections import ConnectionVerbs
 from gw_agent.api_gateway import GatewayVerbs
 from gw_agent.api_ha import HighAvailabilityService
 from gw_agent.api_hosts import HostVerbs
 from gw_agent.api_listeners import ListenerVerbs
+from gw_agent.api_logs import LogVerbs
+from gw_agent.api_namespace_settings import NamespaceSettingVerbs
 from gw_agent.api_namespaces import NamespaceVerbs
 from gw_agent.api_subsystems import SubsystemVerbs
 from gw_agent.pb import gateway_pb2 as pb
@@ -28,7 +31,8 @@ log = logging.getLogger(__name__)
 STOP_S = 1.0
 
 
-class GatewayService(SubsystemVerbs, HostVerbs, ListenerVerbs, NamespaceVerbs, GatewayVerbs):
+class GatewayService(SubsystemVerbs, HostVerbs, ListenerVerbs, ConnectionVerbs, NamespaceVerbs, NamespaceSettingVerbs,
+                     LogVerbs, GatewayVerbs):
     """All methods of gateway.proto; those that this version does not offer answer UNIMPLEMENTED."""
 
 

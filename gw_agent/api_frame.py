@@ -13,7 +13,7 @@ import asyncio
 import errno
 import functools
 import logging
-from typing import Any, Awaitable, Callable, List, Optional, Protocol, Tuple, TypeVar
+from typing import Any, Awaitable, Callable, FrozenSet, List, Protocol, Tuple, TypeVar
 
 import grpc
 
@@ -43,6 +43,9 @@ class LocalGateway(KnowingGateway, Protocol):
 
     def ana_groups(self) -> Tuple[int, ...]:
         """Ids of all ANA groups in the gateway map."""
+
+    def group_addresses(self) -> FrozenSet[str]:
+        """RADOS addresses of all gateways in the map."""
 
     async def apply_now(self) -> Report:
         """Loads what is stored, makes the target equal to it, and sets the permitted ANA states. Raises RpcFailure

@@ -6,7 +6,7 @@ import random
 import grpc
 from nvmeof_ha_core.model import controller_ids
 
-from gw_agent import changes, listings
+from gw_agent import changes, listings, target_state
 from gw_agent.api_frame import ApiFrame, answers, refuse_keys
 from gw_agent.pb import gateway_pb2 as pb
 from gw_agent.spdk_rpc import RpcFailure
@@ -21,7 +21,7 @@ class SubsystemVerbs(ApiFrame):
         nqn = changes.grouped_nqn(request.subsystem_nqn, self.settings.gateway.group, request.no_group_append)
         serial_number = request.serial_number or f"Ceph{random.randrange(10 ** 13, 10 ** 14)}"
         _, note = await self.change(f"subsystem {nqn} created", lambda now: changes.add_subsystem(
-            now, nqn, serial_number, request.max_namespaces))
+            now, nqn, serial_number, request.max_namespaces, request.enable_ha))
         return pb.subsys_status(status=0, error_message=note, nqn=nqn)
 
     @answers(pb.req_status)
@@ -41,7 +41,8 @@ class SubsystemVerbs(ApiFrame):
         if reason is None:
             try:
                 return pb.subsystems_info(subsystems=listings.served_subsystems(
-                    await self.local.rpc.call("nvmf_get_subsystems")))
+                    await self.local.rpc.call("nvmf_get_subsystems"),
+                    await self.local.rpc.call(*target_state.READ_CONFIG)))
             except RpcFailure as error:
                 reason = str(error)
         await context.abort(grpc.StatusCode.UNAVAILABLE, reason)

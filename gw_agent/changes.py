@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-from dataclasses import dataclass
-from typing import FrozenSet, Optional, Sequence
+from dataclasses import dataclass, replace
+from typing import Optional, Sequence
 
 from gw_agent import configuration as stored
 from gw_agent import nqn as names
@@ -42,6 +42,8 @@ class NamespaceRequest:
     block_size: int = 0
     ana_group_id: int = 0
     force: bool = False
+    auto_visible: bool = True
+    trash_image: bool = False
 
 
 def subsystem(now: Stored, nqn: str) -> Subsystem:
@@ -60,8 +62,11 @@ def grouped_nqn(nqn: str, group: str, no_group_append: bool) -> str:
     return f"{nqn}.{group.replace(names.KEY_DELIMITER, '-')}"
 
 
-def add_subsystem(now: Stored, nqn: str, serial_number: str, max_namespaces: int) -> Change:
+def add_subsystem(now: Stored, nqn: str, serial_number: str, max_namespaces: int, enable_ha: bool = True) -> Change:
     """`max_namespaces` 0: the default."""
+    if not enable_ha:
+        raise Refused(errno.EINVAL, f"subsystem {nqn} is asked for without high availability (enable_ha), but every "
+                      "subsystem is served by all gateways of the group, with ANA states; ask for it with enable_ha")
     _check(names.check_subsystem_nqn(nqn))
     _check(names.check_serial(serial_number))
     if nqn in now.configuration.subsystems or stored.entry_key("subsystem", nqn) in now.omap:
@@ -152,12 +157,17 @@ def delete_listener(now: Stored, nqn: str, listener: Listener, any_host_name: bo
     if not found:
         whose = "any gateway" if any_host_name else listener.host_name
         raise Refused(errno.ENOENT, f"subsystem {nqn} has no listener {listener.address} of {whose}")
-    return Change(removes=frozenset(stored.listener_entry(nqn, there)[0] for there in found))
+    keys = {stored.listener_entry(nqn, replace(there, traddr=traddr))[0] for there in found
+            for traddr in (there.traddr, f"[{there.traddr}]")}   # existing gateways store IPv6 ones with brackets
+    return Change(removes=frozenset(keys & now.omap.keys()))
 
 
 def add_namespace(now: Stored, asked: NamespaceRequest, ana_groups: Sequence[int]) -> Change:
     """Without an ANA group it goes to the one of `ana_groups` (those of the map) with the fewest namespaces."""
     found = subsystem(now, asked.nqn)
+    if "/" in asked.pool:
+        raise Refused(errno.EOPNOTSUPP, f"pool {asked.pool!r} names an RBD namespace, which stock SPDK cannot open "
+                      "(only Ceph's fork of it can); use an image outside of RBD namespaces")
     for what, text in (("pool", asked.pool), ("image", asked.image)):
         if not text or not text.isprintable() or "/" in text or "@" in text:
             raise Refused(errno.EINVAL, f"RBD {what} name {text!r} is empty or has characters such as / and @; give "
@@ -166,18 +176,11 @@ def add_namespace(now: Stored, asked: NamespaceRequest, ana_groups: Sequence[int
     if block_size not in BLOCK_SIZES:
         raise Refused(errno.EINVAL, f"block size {block_size} is not one of {', '.join(map(str, BLOCK_SIZES))}")
     _check(names.check_uuid(asked.uuid))
-    namespace = Namespace(_choose_nsid(found, asked.nsid), asked.pool, asked.image, asked.uuid.lower(),
-                          _choose_ana_group(now, found, asked.ana_group_id, ana_groups), block_size)
+    namespace = Namespace(_choose_nsid(now, found, asked.nsid), asked.pool, asked.image, asked.uuid.lower(),
+                          _choose_ana_group(now, found, asked.ana_group_id, ana_groups), block_size,
+                          asked.auto_visible, trash_image=asked.trash_image)
     _check_not_used(now, namespace, asked.force)
     return _set(stored.namespace_entry(asked.nqn, namespace))
-
-
-def delete_namespace(now: Stored, nqn: str, nsid: int) -> Change:
-    """With everything that belongs to it; its image stays."""
-    subsystem(now, nqn)
-    if stored.entry_key("namespace", nqn, nsid) not in now.omap:
-        raise Refused(errno.ENOENT, f"there is no namespace {nsid} in subsystem {nqn}")
-    return Change(removes=stored.keys_of_namespace(now.omap, nqn, nsid))
 
 
 def namespace_of(change: Change, nqn: str) -> int:
@@ -186,17 +189,21 @@ def namespace_of(change: Change, nqn: str) -> int:
     return next(int(key[len(prefix):]) for key in change.sets if key.startswith(prefix))
 
 
-def _choose_nsid(subsystem: Subsystem, nsid: Optional[int]) -> int:
-    used: FrozenSet[int] = frozenset(subsystem.namespaces)
+def _choose_nsid(now: Stored, subsystem: Subsystem, nsid: Optional[int]) -> int:
+    """An id that is stored but cannot be served is used too."""
+    def used(number: int) -> bool:
+        return stored.entry_key("namespace", subsystem.nqn, number) in now.omap
+
     if not nsid:
-        free = next((n for n in range(1, subsystem.max_namespaces + 1) if n not in used), None)
+        free = next((n for n in range(1, subsystem.max_namespaces + 1) if not used(n)), None)
         if free is None:
-            raise Refused(errno.ENOSPC, f"subsystem {subsystem.nqn} holds {len(used)} namespaces, and no more fit")
+            raise Refused(errno.ENOSPC, f"subsystem {subsystem.nqn} holds {subsystem.max_namespaces} namespaces, and "
+                          "no more fit")
         return free
     if nsid > subsystem.max_namespaces:
         raise Refused(errno.EINVAL, f"namespace id {nsid} is above {subsystem.max_namespaces}, the most that "
                       f"subsystem {subsystem.nqn} can hold")
-    if nsid in used:
+    if used(nsid):
         raise Refused(errno.EEXIST, f"namespace id {nsid} is used in subsystem {subsystem.nqn}; choose another one, "
                       "or give none")
     return nsid

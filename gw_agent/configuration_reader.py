@@ -48,8 +48,9 @@ def parse(omap: Mapping[str, str]) -> Tuple[Configuration, List[str]]:
                 read(key, _Fields(omap[key]), building)
             except Unreadable as error:
                 problems.append(f"stored entry {key} is left out: {error}")
-    for key in (key for kind, keys in keys_of.items() if kind and kind not in _READERS for key in keys):
-        problems.append(f"stored entry {key} has no effect: this version does not serve entries of that kind")
+    for kind in sorted(keys_of.keys() - _READERS.keys() - {""}):
+        problems += [f"stored entry {key} has no effect: this version does not serve entries of that kind"
+                     for key in keys_of[kind]]
     return Configuration(MappingProxyType({nqn: one.built() for nqn, one in building.items()})), problems
 
 

@@ -1,13 +1,14 @@
-"""RBD images as far as the API needs them: does one exist, how large is it, make one, take a new one back.
+"""RBD images as far as the API needs them: does one exist, how large is it, who has it open; make, enlarge, trash one.
 
-Promises: no call blocks the event loop, and each has a deadline. Does not promise: that an image that exists can be
-opened by the target, whose user may be another one.
+Promises: no call blocks the event loop, and each has a deadline. An image that somebody has open is never removed or
+moved to the trash. Does not promise: that an image which exists can be opened by the target, whose user may be another
+one; nor that nobody opens it a moment after it was looked at.
 """
 from __future__ import annotations
 
 import asyncio
 import errno
-from typing import Any, Callable, Optional
+from typing import Any, Callable, FrozenSet, Optional
 
 import rados
 import rbd
@@ -15,6 +16,8 @@ import rbd
 from gw_agent.changes import Refused
 
 CALL_TIMEOUT_S = 10.0
+LIMIT_BYTES = 1 << 60
+"""Far above what a cluster holds, and far below what 64 bits of bytes can say."""
 
 
 class Images:
@@ -31,9 +34,22 @@ class Images:
         """Makes an image of `size` bytes with the cluster's default features."""
         await self._run(pool, image, lambda ioctx, name: rbd.RBD().create(ioctx, name, size))
 
+    async def resize(self, pool: str, image: str, size: int) -> None:
+        """Makes it larger. Whoever has it open is told by RBD."""
+        await self._run(pool, image, lambda ioctx, name: _resize(ioctx, name, size))
+
+    async def watchers(self, pool: str, image: str) -> FrozenSet[str]:
+        """RADOS addresses (`ip:0/nonce`) of those that have it open; a dead one is listed for up to 30 s."""
+        return await self._run(pool, image, _watchers)
+
     async def remove(self, pool: str, image: str) -> None:
         """For an image that this gateway made a moment ago and nothing used yet; RBD refuses if it is open."""
         await self._run(pool, image, lambda ioctx, name: rbd.RBD().remove(ioctx, name))
+
+    async def trash(self, pool: str, image: str) -> None:
+        """Moves it to the pool's trash, from where `rbd trash restore` gets it back; refused with EBUSY while it is
+        open."""
+        await self._run(pool, image, _trash)
 
     async def _run(self, pool: str, image: str, use: Callable[["rados.Ioctx", str], Any]) -> Any:
         def in_thread() -> Any:
@@ -47,6 +63,10 @@ class Images:
         except rados.ObjectNotFound:
             raise Refused(errno.ENODEV, f"there is no pool '{pool}'; `ceph osd pool ls` shows those that there "
                           "are") from None
+        except rbd.ImageNotFound:
+            raise Refused(errno.ENODEV, f"there is no image {pool}/{image}") from None
+        except rbd.ImageBusy as error:
+            raise Refused(errno.EBUSY, f"image {pool}/{image} is open: {error}") from None
         except (rados.Error, rbd.Error) as error:
             raise Refused(getattr(error, "errno", None) or errno.EIO, f"RBD cannot use image {pool}/{image}: {error}; "
                           "may this gateway's user use the pool?") from None
@@ -58,3 +78,21 @@ def _size(ioctx: "rados.Ioctx", name: str) -> Optional[int]:
             return int(image.size())
     except rbd.ImageNotFound:
         return None
+
+
+def _resize(ioctx: "rados.Ioctx", name: str, size: int) -> None:
+    with rbd.Image(ioctx, name) as image:
+        image.resize(size, allow_shrink=False)
+
+
+def _watchers(ioctx: "rados.Ioctx", name: str) -> FrozenSet[str]:
+    """Reading leaves no watch of its own."""
+    with rbd.Image(ioctx, name, read_only=True) as image:
+        return frozenset(watcher["addr"] for watcher in image.watchers_list())
+
+
+def _trash(ioctx: "rados.Ioctx", name: str) -> None:
+    open_by = _watchers(ioctx, name)
+    if open_by:
+        raise Refused(errno.EBUSY, f"image {name} is open at {', '.join(sorted(open_by))}")
+    rbd.RBD().trash_move(ioctx, name, 0)

@@ -4,13 +4,18 @@ Pure: values in, protobuf messages out.
 """
 from __future__ import annotations
 
-from typing import Any, Collection, List, Mapping, Optional, Sequence, Tuple
+import dataclasses
+from typing import Any, Collection, List, Mapping, Optional, Sequence, Set, Tuple
 
 from gw_agent import target_state
 from gw_agent.configuration import Configuration, Listener, Namespace, Subsystem
 from gw_agent.pb import gateway_pb2 as pb
 from gw_agent.target_state import ListenerAddress
 
+_COUNTERS = tuple(
+    [f"bytes_{done}" for done in ("read", "written", "unmapped")]
+    + [f"num_{kind}_ops" for kind in ("read", "write", "unmap")]
+    + [f"{bound}{kind}_latency_ticks" for kind in ("read", "write", "unmap", "copy") for bound in ("", "max_", "min_")])
 STATE_BY_NAME = {"optimized": pb.OPTIMIZED, "non_optimized": pb.NON_OPTIMIZED, "inaccessible": pb.INACCESSIBLE}
 
 
@@ -54,15 +59,51 @@ def _namespace(subsystem: Subsystem, namespace: Namespace, size: int) -> pb.name
     return pb.namespace_cli(
         nsid=namespace.nsid, bdev_name=namespace.bdev_name, rbd_image_name=namespace.image,
         rbd_pool_name=namespace.pool, load_balancing_group=namespace.ana_group_id, block_size=namespace.block_size,
-        rbd_image_size=size, uuid=namespace.uuid, auto_visible=True, ns_subsystem_nqn=subsystem.nqn)
+        rbd_image_size=size, uuid=namespace.uuid, auto_visible=namespace.auto_visible, hosts=sorted(namespace.hosts),
+        ns_subsystem_nqn=subsystem.nqn, trash_image=namespace.trash_image, **dataclasses.asdict(namespace.qos))
 
 
-def served_subsystems(shown: Sequence[Mapping[str, Any]]) -> List[pb.subsystem]:
-    """From the target's nvmf_get_subsystems."""
-    return [_served_subsystem(subsystem) for subsystem in shown if subsystem["subtype"] == "NVMe"]
+def io_stats(nqn: str, namespace: Namespace, shown: Mapping[str, Any]) -> pb.namespace_io_stats_info:
+    """From the target's bdev_get_iostat of one device."""
+    device, = shown["bdevs"]
+    counters = {name: device[name] for name in _COUNTERS if name in device}
+    errors = [pb.namespace_io_error(name=name, value=count) for name, count in sorted(device["io_error"].items())
+              if isinstance(count, int)]
+    return pb.namespace_io_stats_info(
+        status=0, subsystem_nqn=nqn, nsid=namespace.nsid, uuid=namespace.uuid, bdev_name=namespace.bdev_name,
+        tick_rate=shown["tick_rate"], ticks=shown["ticks"], io_error=errors, **counters)
 
 
-def _served_subsystem(shown: Mapping[str, Any]) -> pb.subsystem:
+def connections(subsystem: Subsystem, controllers: Sequence[Mapping[str, Any]],
+                qpairs: Sequence[Mapping[str, Any]]) -> List[pb.connection]:
+    """Each connected host's controller with the listener that it came through, then the allowed hosts that are not
+    connected. From the target's nvmf_subsystem_get_controllers and nvmf_subsystem_get_qpairs."""
+    came_through = {qpair["cntlid"]: target_state.found_listener(qpair["listen_address"]) for qpair in qpairs
+                    if qpair["qid"] == 0}
+    secure = {_address(listener) for listener in subsystem.listeners if listener.secure}
+    shown = []
+    for controller in controllers:
+        address = came_through.get(controller["cntlid"])
+        if address is None:   # it left between the two looks
+            continue
+        adrfam, traddr, trsvcid = address
+        shown.append(pb.connection(
+            nqn=controller["hostnqn"], connected=True, traddr=traddr, trsvcid=trsvcid, trtype="TCP",
+            adrfam=pb.AddressFamily.Value(adrfam), qpairs_count=controller["num_io_qpairs"],
+            controller_id=controller["cntlid"], secure=address in secure, use_psk=False, use_dhchap=False))
+    connected = {connection.nqn for connection in shown}
+    return shown + [pb.connection(nqn=host, connected=False, traddr="<n/a>", trsvcid=0, qpairs_count=-1,
+                                  controller_id=-1, use_psk=False, use_dhchap=False)
+                    for host in sorted(subsystem.hosts - connected)]
+
+
+def served_subsystems(shown: Sequence[Mapping[str, Any]], config: List[Mapping[str, Any]]) -> List[pb.subsystem]:
+    """From the target's nvmf_get_subsystems and framework_get_config."""
+    hidden = target_state.hidden_namespaces(config)
+    return [_served_subsystem(subsystem, hidden) for subsystem in shown if subsystem["subtype"] == "NVMe"]
+
+
+def _served_subsystem(shown: Mapping[str, Any], hidden: Mapping[Tuple[str, int], Set[str]]) -> pb.subsystem:
     return pb.subsystem(
         nqn=shown["nqn"], subtype=shown["subtype"], allow_any_host=shown["allow_any_host"],
         serial_number=shown["serial_number"], model_number=shown["model_number"],
@@ -74,7 +115,8 @@ def _served_subsystem(shown: Mapping[str, Any]) -> pb.subsystem:
         namespaces=[pb.namespace(
             nsid=namespace["nsid"], name=namespace["name"], bdev_name=namespace["bdev_name"],
             nguid=namespace["nguid"], uuid=namespace["uuid"], anagrpid=namespace.get("anagrpid"),
-            auto_visible=True) for namespace in shown["namespaces"]])
+            auto_visible=(shown["nqn"], namespace["nsid"]) not in hidden,
+            hosts=sorted(hidden.get((shown["nqn"], namespace["nsid"]), ()))) for namespace in shown["namespaces"]])
 
 
 def served_listeners(listeners: Sequence[Listener], shown: Sequence[Mapping[str, Any]],

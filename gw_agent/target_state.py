@@ -17,6 +17,7 @@ READ_TIMEOUT_S = 5.0
 OUR_BDEV = re.compile(r"bdev_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """Names of block devices that belong to namespaces; any other device is somebody else's."""
 
+READ_CONFIG: Request = ("framework_get_config", {"name": "nvmf"})
 VISIBILITY_RPC = "nvmf_subsystem_set_ns_visibility"
 """Of Ceph's SPDK fork only."""
 IOS_STEP = 1000
@@ -82,14 +83,16 @@ async def read(rpc: SpdkRpc) -> TargetState:
     """Reads the target. Raises RpcFailure."""
     replies = await rpc.pipeline([
         ("nvmf_get_transports", None), ("nvmf_get_subsystems", None), ("bdev_get_bdevs", None),
-        ("framework_get_config", {"name": "nvmf"}), ("rpc_get_methods", None)], READ_TIMEOUT_S)
+        READ_CONFIG, ("rpc_get_methods", None)], READ_TIMEOUT_S)
     for reply in replies:
         if isinstance(reply, RpcFailure):
             raise reply
     transports, subsystems, bdevs, config, methods = replies
     found = {subsystem["nqn"]: _found_subsystem(subsystem) for subsystem in subsystems
              if subsystem["subtype"] == "NVMe"}
-    _note_hidden(config, found)
+    for (nqn, nsid), hosts in hidden_namespaces(config).items():
+        if nqn in found:
+            found[nqn].hidden[nsid] = hosts
     ours = [bdev for bdev in bdevs if OUR_BDEV.fullmatch(bdev["name"])]
     return TargetState(
         any(transport["trtype"].upper() == "TCP" for transport in transports), found,
@@ -114,17 +117,17 @@ def _found_subsystem(shown: Mapping[str, Any]) -> FoundSubsystem:
          for namespace in shown["namespaces"]})
 
 
-def _note_hidden(config: List[Mapping[str, Any]], subsystems: Mapping[str, FoundSubsystem]) -> None:
-    """From the requests that would make the target's present configuration."""
+def hidden_namespaces(config: List[Mapping[str, Any]]) -> Dict[Tuple[str, int], Set[str]]:
+    """By NQN and nsid, the hosts that see a namespace which not all see. `config`: the requests that would make the
+    target's present configuration, from framework_get_config."""
+    hidden: Dict[Tuple[str, int], Set[str]] = {}
     for request in config:
         params = request["params"]
-        subsystem = subsystems.get(params.get("nqn", ""))
-        if subsystem is None:
-            continue
         if request["method"] == "nvmf_subsystem_add_ns" and params["namespace"].get("no_auto_visible"):
-            subsystem.hidden.setdefault(params["namespace"]["nsid"], set())
+            hidden.setdefault((params["nqn"], params["namespace"]["nsid"]), set())
         elif request["method"] == "nvmf_ns_add_host":
-            subsystem.hidden.setdefault(params["nsid"], set()).add(params["host"])
+            hidden.setdefault((params["nqn"], params["nsid"]), set()).add(params["host"])
+    return hidden
 
 
 def _limits(bdev: Mapping[str, Any]) -> QosLimits:
@@ -190,7 +193,7 @@ def set_visibility(nqn: str, nsid: int, auto_visible: bool) -> Request:
 
 
 def set_limits(bdev_name: str, limits: QosLimits) -> Request:
-    """All four, so that what nobody asks for any more ends. A target answers only for a device that a namespace uses."""
+    """All four, so that what nobody asks for any more ends. A target changes only those of a device in use."""
     kept = kept_limits(limits)
     return "bdev_set_qos_limit", {"name": bdev_name, **{
         parameter: getattr(kept, name) for name, parameter in LIMIT_PARAMETERS.items()}}

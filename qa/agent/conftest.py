@@ -1,14 +1,21 @@
-"""Fixtures of the agent layer: a gateway host with the test in the place of the mgr."""
+"""Fixtures of the agent layer: a gateway host with the test in the place of the mgr; a gateway without its HA side."""
 from __future__ import annotations
 
 import itertools
+import uuid
 from pathlib import Path
 from typing import Any, Iterator
 
+import grpc
 import pytest
+import rados
 
 from gateway_host import GatewayHost, MgrInPlace
 from gw_agent.configuration import Listener
+from gw_agent.pb import gateway_pb2 as pb
+from gw_agent.pb import gateway_pb2_grpc
+from running_target import gateway_settings, running_target
+from standalone_gateway import StandaloneGateway
 from testbed.ports import free_ports
 
 _numbers = itertools.count(1)
@@ -49,3 +56,62 @@ def serving(mgr: MgrInPlace, host: GatewayHost, listener: Listener) -> Any:
     instance = mgr.admit(host.name)
     mgr.promote(1, instance)
     return instance
+
+
+# For tests of the API: a gateway's configuration side, without its HA side.
+
+
+@pytest.fixture(scope="module")
+def ceph(cluster: Any) -> Iterator[rados.Rados]:
+    """A RADOS client."""
+    with rados.Rados(conffile=str(cluster.conf), name="client.admin") as handle:
+        yield handle
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("gateway")
+
+
+@pytest.fixture(scope="module")
+def target(nvmf_tgt: Path, directory: Path) -> Iterator[str]:
+    """The path of a running target's RPC socket."""
+    with running_target(nvmf_tgt, directory) as path:
+        yield path
+
+
+@pytest.fixture
+def group() -> str:
+    """The name of a gateway group of the test's own."""
+    return "g" + uuid.uuid4().hex[:8]
+
+
+@pytest.fixture
+def gateway(target: str, cluster: Any, ceph: rados.Rados, directory: Path,
+            group: str) -> Iterator[StandaloneGateway]:
+    """A gateway of a new gateway group."""
+    with StandaloneGateway(ceph, gateway_settings(directory, cluster, group=group), target) as running:
+        yield running
+
+
+@pytest.fixture
+def stub(gateway: StandaloneGateway) -> Iterator[Any]:
+    """A client of its API."""
+    with grpc.insecure_channel(gateway.address) as channel:
+        yield gateway_pb2_grpc.GatewayStub(channel)
+
+
+@pytest.fixture
+def nqn(stub: Any) -> str:
+    """A subsystem."""
+    reply = stub.create_subsystem(pb.create_subsystem_req(subsystem_nqn="nqn.2016-06.io.spdk:api", enable_ha=True))
+    assert reply.status == 0, reply.error_message
+    return reply.nqn
+
+
+@pytest.fixture
+def image(cluster: Any) -> str:
+    """An image of 8 MiB."""
+    name = f"api-{uuid.uuid4().hex[:8]}"
+    cluster.run("rbd", "create", "--size", "8M", f"rbd/{name}")
+    return name

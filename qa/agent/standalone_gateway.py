@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import Future
-from typing import Any, Coroutine, Optional, Tuple
+from typing import Any, Coroutine, FrozenSet, Optional, Tuple
 
 from nvmeof_ha_core.model import controller_ids
 from running_target import OneContext
@@ -15,6 +15,7 @@ from running_target import OneContext
 from gw_agent import api
 from gw_agent.config_store import ConfigStore
 from gw_agent.group_status import Known
+from gw_agent.images import Images
 from gw_agent.reconcile import Reconciler, Report
 from gw_agent.settings import Settings
 from gw_agent.spdk_rpc import SpdkRpc
@@ -32,6 +33,7 @@ class StandaloneGateway:
         self.not_ready: Optional[str] = None
         self.knows = Known()
         self.address = ""
+        self.addresses: FrozenSet[str] = frozenset()
         self._ceph = ceph
         self._socket_path = socket_path
         self._loop = asyncio.new_event_loop()
@@ -45,11 +47,18 @@ class StandaloneGateway:
     def ana_groups(self) -> Tuple[int, ...]:
         return self.groups
 
+    def group_addresses(self) -> FrozenSet[str]:
+        return self.addresses
+
     def known(self) -> Known:
         return self.knows
 
     async def apply_now(self) -> Report:
         return await self.reconciler.apply((await self.store.load()).configuration)
+
+    async def watchers(self, pool: str, image: str) -> FrozenSet[str]:
+        """RADOS addresses of those that have an image open."""
+        return await Images(self._ceph).watchers(pool, image)
 
     # Life.
 

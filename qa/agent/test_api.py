@@ -8,7 +8,6 @@ from contextlib import ExitStack
 
 import grpc
 import pytest
-import rados
 from running_target import gateway_settings, running_target
 from standalone_gateway import StandaloneGateway
 from testbed.cluster import CommandFailed
@@ -22,55 +21,6 @@ from gw_agent.pb import gateway_pb2_grpc
 HOST = "nqn.2014-08.org.nvmexpress:uuid:0e6b5b3c-9c4f-4c1a-8f7e-3a4b5c6d7e8f"
 ADDR = "127.0.0.2"
 WAIT_S = 60
-
-
-@pytest.fixture(scope="module")
-def ceph(cluster):
-    with rados.Rados(conffile=str(cluster.conf), name="client.admin") as handle:
-        yield handle
-
-
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory):
-    return tmp_path_factory.mktemp("api")
-
-
-@pytest.fixture(scope="module")
-def target(nvmf_tgt, directory):
-    with running_target(nvmf_tgt, directory) as path:
-        yield path
-
-
-@pytest.fixture
-def group():
-    return "g" + uuid.uuid4().hex[:8]
-
-
-@pytest.fixture
-def gateway(target, cluster, ceph, directory, group):
-    """A gateway of a new gateway group."""
-    with StandaloneGateway(ceph, gateway_settings(directory, cluster, group=group), target) as running:
-        yield running
-
-
-@pytest.fixture
-def stub(gateway):
-    with grpc.insecure_channel(gateway.address) as channel:
-        yield gateway_pb2_grpc.GatewayStub(channel)
-
-
-@pytest.fixture
-def nqn(stub):
-    reply = stub.create_subsystem(pb.create_subsystem_req(subsystem_nqn="nqn.2016-06.io.spdk:api"))
-    assert reply.status == 0, reply.error_message
-    return reply.nqn
-
-
-@pytest.fixture
-def image(cluster):
-    name = f"api-{uuid.uuid4().hex[:8]}"
-    cluster.run("rbd", "create", "--size", "8M", f"rbd/{name}")
-    return name
 
 
 def exists(cluster, image):
@@ -102,9 +52,12 @@ def test_a_subsystem_is_created_with_the_groups_name_listed_and_deleted(stub, nq
 def test_refusals_have_a_status_and_a_reason_and_change_nothing(stub, nqn, gateway):
     version = gateway.run(gateway.store.load()).version
     for reply, code, reason in (
-            (stub.create_subsystem(pb.create_subsystem_req(subsystem_nqn=nqn, no_group_append=True)),
+            (stub.create_subsystem(pb.create_subsystem_req(subsystem_nqn=nqn, no_group_append=True, enable_ha=True)),
              errno.EEXIST, "exists already"),
-            (stub.create_subsystem(pb.create_subsystem_req(subsystem_nqn="x_y")), errno.EINVAL, "contains '_'"),
+            (stub.create_subsystem(pb.create_subsystem_req(subsystem_nqn="x_y", enable_ha=True)), errno.EINVAL,
+             "contains '_'"),
+            (stub.create_subsystem(pb.create_subsystem_req(subsystem_nqn=nqn + "2")), errno.EINVAL,
+             "ask for it with enable_ha"),
             (stub.create_subsystem(pb.create_subsystem_req(subsystem_nqn=nqn + "2", dhchap_key="k")),
              errno.EOPNOTSUPP, "weaken access control"),
             (stub.delete_subsystem(pb.delete_subsystem_req(subsystem_nqn="nqn.x")), errno.ENOENT, "no subsystem"),
@@ -114,7 +67,7 @@ def test_refusals_have_a_status_and_a_reason_and_change_nothing(stub, nqn, gatew
                                                          verify_host_name=True)), errno.ENODEV, "which is gw1"),
             (stub.delete_listener(pb.delete_listener_req(nqn=nqn, traddr=ADDR, host_name="*")), errno.EINVAL, "force"),
             (stub.namespace_add(pb.namespace_add_req(subsystem_nqn=nqn, rbd_image_name="i", trash_image=True)),
-             errno.EOPNOTSUPP, "trash")):
+             errno.EINVAL, "only an image that is created for its namespace")):
         assert reply.status == code and reason in reply.error_message
     assert gateway.run(gateway.store.load()).version == version
 
@@ -243,9 +196,9 @@ def test_ana_states_cannot_be_set_by_hand(stub):
 
 def test_what_this_version_does_not_offer_says_so(stub):
     with pytest.raises(grpc.RpcError) as failure:
-        stub.namespace_resize(pb.namespace_resize_req())
+        stub.change_subsystem_key(pb.change_subsystem_key_req())
     assert failure.value.code() == grpc.StatusCode.UNIMPLEMENTED
-    assert "namespace_resize is not offered" in failure.value.details()
+    assert "change_subsystem_key is not offered" in failure.value.details()
 
 
 def test_the_gateway_tells_who_it_is(stub, gateway, group):
@@ -289,7 +242,7 @@ def test_another_gateway_of_the_group_follows_and_a_restarted_one_replays(nvmf_t
 
 def configure_for_gw2(stub, image):
     """A subsystem with a namespace, and a listener of gateway gw2; returns its NQN."""
-    nqn = stub.create_subsystem(pb.create_subsystem_req(subsystem_nqn="nqn.2016-06.io.spdk:two")).nqn
+    nqn = stub.create_subsystem(pb.create_subsystem_req(subsystem_nqn="nqn.2016-06.io.spdk:two", enable_ha=True)).nqn
     assert stub.namespace_add(pb.namespace_add_req(subsystem_nqn=nqn, rbd_image_name=image)).status == 0
     assert stub.create_listener(pb.create_listener_req(nqn=nqn, host_name="gw2", traddr="127.0.0.3",
                                                        trsvcid=free_ports(1, "127.0.0.3")[0])).status == 0

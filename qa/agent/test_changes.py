@@ -5,7 +5,7 @@ import errno
 
 import pytest
 
-from gw_agent import changes, configuration, configuration_reader
+from gw_agent import changes, changes_namespaces, configuration, configuration_reader
 from gw_agent.changes import NamespaceRequest, Refused
 from gw_agent.config_store import Change, Stored
 from gw_agent.configuration import Listener
@@ -165,6 +165,6 @@ def test_a_namespace_that_cannot_be_added_is_refused(one):
 def test_deleting_a_namespace_takes_its_other_entries_along(one):
     now = after(one, changes.add_namespace(one, asked("a"), (1,)))
     with_qos = Stored(now.version, {**now.omap, f"qos_{NQN}_1": "{}"}, now.configuration, ())
-    assert changes.delete_namespace(with_qos, NQN, 1) == Change(
+    assert changes_namespaces.delete(with_qos, NQN, 1, False) == Change(
         removes=frozenset({f"namespace_{NQN}_1", f"qos_{NQN}_1"}))
-    assert "no namespace 2" in refusal(errno.ENOENT, changes.delete_namespace, now, NQN, 2)
+    assert "no namespace 2" in refusal(errno.ENOENT, changes_namespaces.delete, now, NQN, 2, False)

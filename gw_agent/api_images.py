@@ -1,0 +1,107 @@
+"""The images behind namespaces: found or made for a new namespace, moved to the trash after the last one.
+
+Promises: an image that somebody else has open is not given to a namespace unless that is forced, and never goes to the
+trash; nor does one that another namespace has. Does not promise: that nobody opens an image between the look and the
+deed; RBD itself then refuses to move it.
+"""
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+from typing import FrozenSet
+
+from gw_agent import changes_namespaces, configuration
+from gw_agent.api_frame import ApiFrame
+from gw_agent.changes import NamespaceRequest, Refused
+from gw_agent.configuration import Namespace
+from gw_agent.images import LIMIT_BYTES
+from gw_agent.pb import gateway_pb2 as pb
+
+log = logging.getLogger(__name__)
+
+TRASH_WAIT_S = 15.0
+"""For the other gateways to close the image of a deleted namespace; they follow within a second."""
+TRASH_RETRY_S = 0.25
+
+
+class ImageKeeping(ApiFrame):
+    """What the verbs of namespaces do with images."""
+
+    async def provide_image(self, asked: NamespaceRequest, request: pb.namespace_add_req) -> bool:
+        """Makes the image when that was asked for; True when it was made. Raises Refused."""
+        if request.create_image and not request.size:
+            raise Refused(errno.EINVAL, "a new image needs a size")
+        if request.size and not request.create_image:
+            raise Refused(errno.EINVAL, "a size is for a new image only; ask for the image to be created too")
+        block_size = asked.block_size or configuration.DEFAULT_BLOCK_SIZE
+        if request.size > LIMIT_BYTES or request.size % block_size:
+            raise Refused(errno.EINVAL, f"size {request.size} is not a multiple of the block size {block_size}, or "
+                          f"above {LIMIT_BYTES}")
+        if request.trash_image and not request.create_image:
+            raise Refused(errno.EINVAL, "only an image that is created for its namespace can be asked to go to the "
+                          "trash with it; for this one, say so once the namespace is there (set_rbd_trash_image)")
+        size = await self.images.size(asked.pool, asked.image)
+        if size is None:
+            if not request.create_image:
+                raise Refused(errno.ENODEV, f"there is no image {asked.pool}/{asked.image}; make it with `rbd "
+                              "create`, or ask for it to be created")
+            await self.images.create(asked.pool, asked.image, request.size)
+            return True
+        if request.create_image and size != request.size:
+            raise Refused(errno.EEXIST, f"image {asked.pool}/{asked.image} exists with {size} bytes, asked for a new "
+                          f"one of {request.size}")
+        if not asked.force:
+            await self._check_not_open(asked.pool, asked.image, "two that write it without knowing of one another "
+                                       "destroy its data. Close it there, or use force if that is no danger")
+        return False
+
+    async def take_image_back(self, asked: NamespaceRequest) -> None:
+        """Removes the new image of a namespace that could not be added."""
+        try:
+            await self.images.remove(asked.pool, asked.image)
+        except Refused as error:
+            log.warning("the new image of a namespace that could not be added stays: %s", error)
+
+    async def check_may_be_trashed(self, nqn: str, namespace: Namespace) -> None:
+        """Before the namespace is deleted: nobody else uses its image. Raises Refused."""
+        now = await self.store.load()
+        for other_nqn, nsid in changes_namespaces.users_of_image(now, namespace.pool, namespace.image):
+            if (other_nqn, nsid) != (nqn, namespace.nsid):
+                raise Refused(errno.EBUSY, f"image {namespace.pool}/{namespace.image} of namespace {namespace.nsid} in "
+                              f"{nqn} cannot go to the trash, because namespace {nsid} in {other_nqn} has it too; "
+                              f"nothing was deleted. {_keep(nqn, namespace)}")
+        await self._check_not_open(namespace.pool, namespace.image,
+                                   f"so it cannot go to the trash; nothing was deleted. {_keep(nqn, namespace)}")
+
+    async def trash_image(self, namespace: Namespace) -> None:
+        """Once the namespace is deleted and every gateway has closed the image. Raises Refused, with the image left."""
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + TRASH_WAIT_S
+        image = f"{namespace.pool}/{namespace.image}"
+        while True:
+            try:
+                users = changes_namespaces.users_of_image(await self.store.load(), namespace.pool, namespace.image)
+                if users:
+                    raise Refused(errno.EEXIST, f"namespace {users[0][1]} of {users[0][0]} has it now")
+                return await self.images.trash(namespace.pool, namespace.image)
+            except Refused as error:
+                if error.code != errno.EBUSY or loop.time() > end_s:
+                    raise Refused(error.code, f"the namespace is deleted, but its image {image} is not in the trash: "
+                                  f"{error}. Move it there with: rbd trash mv {image}", True) from None
+            await asyncio.sleep(TRASH_RETRY_S)
+
+    async def _check_not_open(self, pool: str, image: str, consequence: str) -> None:
+        """By others than gateways of this group, which close and open images as namespaces come and go."""
+        elsewhere = await self._open_elsewhere(pool, image)
+        if elsewhere:
+            raise Refused(errno.EBUSY, f"image {pool}/{image} is open elsewhere, at {', '.join(sorted(elsewhere))} "
+                          f"(see `rbd status {pool}/{image}`); {consequence}")
+
+    async def _open_elsewhere(self, pool: str, image: str) -> FrozenSet[str]:
+        return await self.images.watchers(pool, image) - self.local.group_addresses()
+
+
+def _keep(nqn: str, namespace: Namespace) -> str:
+    return (f"To delete the namespace and keep the image: namespace set_rbd_trash_image --subsystem {nqn} --nsid "
+            f"{namespace.nsid} --rbd-trash-image-on-delete no")
