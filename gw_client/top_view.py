@@ -96,7 +96,7 @@ class Lines:
         for problem in reading.problems:
             click.echo(f"{_clock(reading)}  ! {problem}")
         for row in by_ana_group(reading.rows):
-            self._line(reading, "ANA group", row, f"{row.namespaces} namespaces")
+            self._line(reading, "ANA group", row, f"{row.namespaces} namespace{'s' * (row.namespaces > 1)}")
         for row in reading.rows:
             self._line(reading, "namespace", row, f"{reading.image(row) or '-'} {row.nsid} {row.nqn}")
         sys.stdout.flush()

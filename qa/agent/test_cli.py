@@ -2,8 +2,16 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import re
+import select
+import signal
+import subprocess
+import sys
+import threading
 import uuid
+from pathlib import Path
 
 import click
 import pytest
@@ -11,12 +19,17 @@ import rados
 from click.testing import CliRunner
 from running_target import gateway_settings, running_target
 from standalone_gateway import StandaloneGateway
+from target_sim.initiator import Host
 from testbed.ports import free_ports
 
+from gw_agent.group_status import Known
 from gw_agent.settings import API_SOCKET
 from gw_client.main import cli, main
 from gw_client.options import KeySource, MebibyteSize, Size
+from nvmeof_ha_core.model import AnaGroup, Availability, Gateway, Instance, Map, Phase, Version
+from nvmeof_ha_core.register import View
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 HOST = "nqn.2014-08.org.nvmexpress:uuid:0e6b5b3c-9c4f-4c1a-8f7e-3a4b5c6d7e8f"
 SECOND_HOST = HOST[:-1] + "0"
 
@@ -123,6 +136,107 @@ def leaves(command, path=()):
             yield from leaves(below, (*path, name))
         else:
             yield (*path, name), below
+
+
+ONE = Instance("gw1", 1, "aa")
+GATEWAY = Gateway("gw1", 1, availability=Availability.AVAILABLE, instance=ONE, last_number=1)
+GROUP_MAP = Map("rbd", "cli", Version(3, 20), (GATEWAY,),
+                (AnaGroup(1, "gw1", Phase.ACTIVE, ONE, writers=frozenset({ONE})), AnaGroup(2, "gw2")))
+
+
+@pytest.fixture
+def knowing(gateway):
+    """The gateway has read a map, in which it is optimized for ANA group 1."""
+    gateway.knows = Known(View(GROUP_MAP, (GROUP_MAP,), GROUP_MAP.version), 0.1, {1: "optimized", 2: "inaccessible"})
+    yield gateway
+    gateway.knows = Known()
+
+
+def test_the_status_of_the_group_is_told_also_while_the_gateway_does_not_serve(knowing, run):
+    assert "map 3.20" in run("status")[1] and "nowhere (unserved)" in run("status")[1]
+    told = json.loads(run("--format", "json", "status")[1])
+    assert [group["phase"] for group in told["ana_groups"]] == ["ACTIVE", "UNSERVED"] and told["map_age_s"] == 0.1
+    knowing.not_ready, knowing.knows = "no map was read yet", Known()
+    try:
+        code, out, err = run("status")
+    finally:
+        knowing.not_ready = None
+    assert (code, err) == (0, "") and "gw1 does not serve: no map was read yet" in out
+
+
+def test_lists_show_where_ana_groups_are_optimized_if_the_gateway_knows(knowing, run, nqn):
+    run("ns", "add", "-n", nqn, "-i", f"known-{uuid.uuid4()}", "-c", "--size", "4M", "-l", "1", "--no-auto-visible")
+    out = run("ns", "list", "-n", nqn)[1]
+    assert re.search(r"Optimized at", out) and re.search(r"4 MiB +512 +1 +gw1 ", out), out
+    knowing.knows = Known()
+    assert "Optimized at" not in run("ns", "list", "-n", nqn)[1]
+
+
+@pytest.fixture
+def busy(knowing, run, nqn):
+    """A host that can write to a namespace of that gateway."""
+    port, = free_ports(1, "127.0.0.2")
+    image = f"busy-{port}"
+    assert run("ns", "add", "-n", nqn, "-i", image, "-c", "--size", "4M", "-l", "1")[0] == 0
+    assert run("host", "add", "-n", nqn, "-t", HOST)[0] == run("listener", "add", "-n", nqn, "-a", "127.0.0.2", "-s",
+                                                               str(port))[0] == 0
+    address = {"trtype": "TCP", "adrfam": "IPv4", "traddr": "127.0.0.2", "trsvcid": str(port)}
+    knowing.run(knowing.rpc.call("nvmf_subsystem_listener_set_ana_state", {
+        "nqn": nqn, "listen_address": address, "ana_state": "optimized", "anagrpid": 1}))
+    with Host(port, nqn, hostnqn=HOST, address="127.0.0.2") as host:
+        yield host, image
+
+
+def writes(host, until):
+    while not until.is_set():
+        assert host.write(1, 0, bytes(4096)).status == 0
+        until.wait(0.005)
+
+
+def test_top_shows_the_io_of_a_host(busy, run, nqn):
+    host, image = busy
+    done = threading.Event()
+    writer = threading.Thread(target=writes, args=(host, done))
+    writer.start()
+    try:
+        code, out, err = run("--format", "json", "top", "--interval", "0.5", "--count", "1", "-n", nqn)
+    finally:
+        done.set()
+        writer.join()
+    shown = json.loads(out)
+    namespace, = shown["namespaces"]
+    assert (code, err, shown["problems"]) == (0, "", []) and namespace["image"] == f"rbd/{image}"
+    assert namespace["optimized_at"] == "gw1" and namespace["writes"] > 0 and namespace["write_latency_s"] > 0
+    assert namespace["written_bytes"] == pytest.approx(4096 * namespace["writes"], rel=0.01)
+
+
+def test_top_goes_on_when_one_of_several_gateways_does_not_answer_and_ends_when_none_does(knowing, run, capsys):
+    port, = free_ports(1)
+    code, out, _ = run("top", "--interval", "0.2", "--count", "2", "--also", f"127.0.0.1:{port}")
+    assert code == 0 and out.count(f"the gateway at 127.0.0.1:{port} did not answer") == 2
+    assert main(["--server-address", f"127.0.0.1:{port}", "top", "--count", "1"]) == 1
+    assert "did not answer io_counters" in capsys.readouterr().err
+
+
+def test_top_renews_a_terminal_in_place_until_ctrl_c_ends_it(knowing):
+    ours, its = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gw_client", "--server-address", knowing.address.split(":")[0], "--server-port",
+         knowing.address.split(":")[1], "top", "--interval", "0.2"], stdout=its, stderr=its, stdin=its,
+        env={**os.environ, "TERM": "xterm"}, cwd=REPOSITORY)
+    os.close(its)
+    shown = b""
+    try:
+        while shown.count(b"\x1b[H") < 3:
+            assert select.select([ours], [], [], 60)[0], shown
+            shown += os.read(ours, 65536)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+    assert b"Ctrl-C ends" in shown and b"Traceback" not in shown and shown.count(b"\x1b[2J") == 1
 
 
 def test_the_unix_socket_of_a_gateway_is_an_address(gateway, capsys):

@@ -18,7 +18,7 @@ def settings() -> configparser.ConfigParser:
 
 def test_every_package_of_the_gateway_and_the_core_is_installed():
     listed = set(settings()['options']['packages'].split())
-    for name, directory in (('gw_agent', REPOSITORY / 'gw_agent'),
+    for name, directory in (('gw_agent', REPOSITORY / 'gw_agent'), ('gw_client', REPOSITORY / 'gw_client'),
                             ('nvmeof_ha_core', REPOSITORY / 'mgr_module/nvmeof_ha/core')):
         found = {'.'.join((name, *init.parent.relative_to(directory).parts))
                  for init in directory.rglob('__init__.py')}
@@ -26,7 +26,7 @@ def test_every_package_of_the_gateway_and_the_core_is_installed():
 
 
 def test_core_and_generated_modules_are_found_from_anywhere(tmp_path):
-    program = ('import nvmeof_ha_core, gw_agent.pb.gateway_pb2_grpc, gw_agent.pb.monitor_pb2_grpc; '
+    program = ('import nvmeof_ha_core, gw_agent.pb.gateway_pb2_grpc, gw_agent.pb.monitor_pb2_grpc, gw_client.main; '
                'print(nvmeof_ha_core.__file__)')
     done = subprocess.run([sys.executable, '-c', program], cwd=tmp_path, env={'PATH': '/usr/bin:/bin'},
                           stdout=subprocess.PIPE, text=True, timeout=60, check=True)
