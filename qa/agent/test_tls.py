@@ -16,6 +16,7 @@ from gw_agent import api, settings as settings_module
 from gw_agent.pb import gateway_pb2 as pb
 from gw_agent.pb import gateway_pb2_grpc
 from gw_agent.tls import CertificateError, Certificates
+from gw_client.main import main
 
 ADDR = "127.0.0.2"
 CALL_S = 20
@@ -25,6 +26,7 @@ class Answering(gateway_pb2_grpc.GatewayServicer):
     """In the place of a gateway: what is claimed here is only who reaches it."""
 
     port = 0
+    local = None
 
     async def get_gateway_info(self, request, context):
         return pb.gateway_info(name="gw1")
@@ -109,6 +111,23 @@ def test_only_clients_whose_certificate_is_accepted_get_an_answer(settings, auth
             with pytest.raises(grpc.RpcError) as failure:
                 asked(refused)
             assert failure.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_the_command_line_client_shows_its_certificate_and_says_when_it_should_have(settings, authority, capsys):
+    key, certificate = map(str, authority.issue("client"))
+    trusted = str(authority.certificate_path)
+    with Running(settings) as running:
+        where = ["--server-address", ADDR, "--server-port", running.address.rpartition(":")[2]]
+        assert main([*where, "--client-key", key, "--client-cert", certificate, "--server-cert", trusted, "gw", "info"]) == 0
+        assert "gw1" in capsys.readouterr().out
+        assert main([*where, "gw", "info"]) == 1
+        assert "give --client-key, --client-cert and --server-cert" in capsys.readouterr().err
+        stranger = [*where, "--client-key", key, "--client-cert", certificate, "--server-cert", certificate, "gw", "info"]
+        assert main(stranger) == 1 and "does it accept that of --client-cert" in capsys.readouterr().err
+        for broken in ("--client-key", "--client-cert", "--server-cert"):
+            files = {"--client-key": key, "--client-cert": certificate, "--server-cert": trusted, broken: __file__}
+            assert main([*where, *(word for pair in files.items() for word in pair), "gw", "info"]) != 0, broken
+            assert "Traceback" not in capsys.readouterr().err, broken
 
 
 def test_a_clients_own_certificate_may_be_named_instead_of_its_authoritys(settings, authority, root, tmp_path):
