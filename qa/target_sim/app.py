@@ -18,7 +18,16 @@ import sys
 import time
 
 # Importing these fills the table of methods.
-from . import rpc_bdev, rpc_config, rpc_discovery, rpc_framework, rpc_listeners, rpc_log, rpc_nvmf  # noqa: F401
+from . import (  # noqa: F401
+    rpc_bdev,
+    rpc_config,
+    rpc_discovery,
+    rpc_framework,
+    rpc_keyring,
+    rpc_listeners,
+    rpc_log,
+    rpc_nvmf,
+)
 from .bdev import BdevRegistry
 from .bdev_rbd import Clusters, SizeWatcher
 from .json_text import first_value

@@ -68,6 +68,7 @@ class Controller:
         self.hostnqn, self.hostid = hostnqn, hostid
         self.admin_connection = connection
         self.io_queues: dict[int, Connection] = {}
+        self.must_authenticate = subsystem.keys_of(hostnqn).dhchap is not None
         self._cc = self._csts = 0
         self.kato_ms = rounded_kato_ms(kato_ms)
         enabled = ENABLE_NAMESPACE | (ENABLE_ANA if subsystem.ana_reporting else 0)

@@ -53,7 +53,10 @@ def _create_subsystem(subsystem: Subsystem) -> dict:
 
 
 def _hosts(subsystem: Subsystem) -> list[dict]:
-    return [_request("nvmf_subsystem_add_host", nqn=subsystem.nqn, host=host) for host in subsystem.hosts]
+    return [
+        _request("nvmf_subsystem_add_host", nqn=subsystem.nqn, host=host, **subsystem.keys_of(host).as_json(with_psk=True))
+        for host in subsystem.hosts
+    ]
 
 
 def _namespaces(subsystem: Subsystem) -> list[dict]:

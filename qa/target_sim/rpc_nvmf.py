@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Optional
 
 from .bdev import TICK_RATE, BdevError
 from .nvme_format import (
@@ -18,10 +18,11 @@ from .rpc_errors import INTERNAL_ERROR, INVALID_PARAMS, RpcError, from_errno, in
 from .rpc_methods import method
 from .rpc_params import Field, boolean, hex_bytes, nested, printable, string, u8, u16, u32, u64, uuid_text
 from .rpc_params import decode as _decode
-from .subsystem import MAX_CNTLID, MIN_CNTLID, InvalidChange, Subsystem, is_valid_nqn
+from .subsystem import MAX_CNTLID, MIN_CNTLID, HostKeys, InvalidChange, Subsystem, is_valid_nqn
 
 if TYPE_CHECKING:
     from .app import App
+    from .keyring import Key
 
 NQN = Field("nqn", string, True)
 TARGET_NAME = "nvmf_tgt"
@@ -230,6 +231,16 @@ async def nvmf_ns_remove_host(app: App, params: Any) -> bool:
     return await _set_namespace_host(app, params, visible=False)
 
 
+def named_key(app: App, name: Optional[str]) -> Optional[Key]:
+    """Raises -32602 for a name that the keyring does not have."""
+    if name is None:
+        return None
+    key = app.target.keyring.find(name)
+    if key is None:
+        raise invalid_params()
+    return key
+
+
 @method("nvmf_subsystem_add_host")
 def nvmf_subsystem_add_host(app: App, params: Any) -> bool:
     asked = decode(
@@ -238,16 +249,19 @@ def nvmf_subsystem_add_host(app: App, params: Any) -> bool:
         Field("host", string, True),
         Field("dhchap_key", string),
         Field("dhchap_ctrlr_key", string),
+        Field("psk", string),
         relaxed=True,
     )
     subsystem = find_subsystem(app, asked["nqn"])
-    if "dhchap_key" in asked or "dhchap_ctrlr_key" in asked:
-        raise invalid_params()
-    if not is_valid_nqn(asked["host"]):
+    host, psk = asked["host"], app.target.keyring.find(asked.get("psk", ""))
+    keys = HostKeys(named_key(app, asked.get("dhchap_key")), named_key(app, asked.get("dhchap_ctrlr_key")), psk)
+    wrong_psk = "psk" in asked and (psk is None or not psk.is_tls_key())
+    alone = keys.dhchap is None and keys.dhchap_ctrlr is not None
+    if not is_valid_nqn(host) or host in subsystem.hosts or alone or wrong_psk:
         raise RpcError(INTERNAL_ERROR, "Internal error")
-    if asked["host"] not in subsystem.hosts:
-        subsystem.hosts.append(asked["host"])
-        app.target.discovery_changed()
+    subsystem.hosts.insert(0, host)
+    subsystem.set_host_keys(host, keys)
+    app.target.discovery_changed()
     return True
 
 
@@ -258,6 +272,7 @@ async def nvmf_subsystem_remove_host(app: App, params: Any) -> bool:
     if asked["host"] not in subsystem.hosts:
         raise RpcError(INTERNAL_ERROR, "Internal error")
     subsystem.hosts.remove(asked["host"])
+    subsystem.set_host_keys(asked["host"], HostKeys())
     await subsystem.disconnect(
         [controller for controller in subsystem.controllers.values() if controller.hostnqn == asked["host"]]
     )
@@ -286,18 +301,26 @@ def nvmf_subsystem_get_qpairs(app: App, params: Any) -> list[dict]:
     for controller in subsystem.controllers.values():
         for qid, connection in controller.connections().items():
             host, port = connection.peer
+            waiting = controller.must_authenticate
             shown.append(
                 {
                     "cntlid": controller.cntlid,
                     "qid": qid,
-                    "state": "enabled" if connection.is_open else "deactivating",
+                    "state": _queue_state(connection.is_open, waiting),
                     "thread": POLL_GROUP,
                     "hostnqn": controller.hostnqn,
                     "listen_address": connection.address.as_json(),
                     "peer_address": connection.address._replace(traddr=host, trsvcid=str(port)).as_json(),
+                    **({"auth": {"state": "negotiate", "digest": "unknown", "dhgroup": "null"}} if waiting else {}),
                 }
             )
     return shown
+
+
+def _queue_state(is_open: bool, waiting: bool) -> str:
+    if not is_open:
+        return "deactivating"
+    return "authenticating" if waiting else "enabled"
 
 
 @method("nvmf_get_stats")

@@ -18,6 +18,7 @@ from .bdev import Bdev
 
 if TYPE_CHECKING:
     from .controller import Controller
+    from .keyring import Key
     from .nvme_format import Command
 
 DISCOVERY_NQN = "nqn.2014-08.org.nvmexpress.discovery"
@@ -64,6 +65,19 @@ class Referral(NamedTuple):
     address: Address
     nqn: str
     secure_channel: bool
+
+
+class HostKeys(NamedTuple):
+    """Keys of one host in one subsystem."""
+
+    dhchap: Optional[Key] = None
+    dhchap_ctrlr: Optional[Key] = None
+    psk: Optional[Key] = None
+
+    def as_json(self, with_psk: bool) -> dict:
+        """Their names."""
+        named = {"dhchap_key": self.dhchap, "dhchap_ctrlr_key": self.dhchap_ctrlr, "psk": self.psk if with_psk else None}
+        return {parameter: key.name for parameter, key in named.items() if key is not None}
 
 
 class Namespace:
@@ -141,6 +155,7 @@ class Subsystem:
         self.dmrsl, self.wzsl = dmrsl, wzsl
         self.passthrough = passthrough
         self.hosts: list[str] = []
+        self._keys_by_host: dict[str, HostKeys] = {}
         self.listeners: list[Listener] = []
         self.namespaces: dict[int, Namespace] = {}
         self.controllers: dict[int, Controller] = {}
@@ -213,6 +228,18 @@ class Subsystem:
 
     def allows_host(self, hostnqn: str) -> bool:
         return self.allow_any_host or hostnqn in self.hosts
+
+    def keys_of(self, hostnqn: str) -> HostKeys:
+        return self._keys_by_host.get(hostnqn, HostKeys())
+
+    def set_host_keys(self, hostnqn: str, keys: HostKeys) -> None:
+        for key in keys:
+            if key is not None:
+                key.users += 1
+        for key in self._keys_by_host.pop(hostnqn, HostKeys()):
+            if key is not None:
+                key.users -= 1
+        self._keys_by_host[hostnqn] = keys
 
     def groups_in_use(self) -> dict[int, list[int]]:
         """ANA group id -> its nsids, both ascending."""
@@ -311,7 +338,7 @@ class Subsystem:
             "subtype": "Discovery" if self.is_discovery else "NVMe",
             "listen_addresses": [listener.address.as_json() for listener in self.listeners],
             "allow_any_host": self.allow_any_host,
-            "hosts": [{"nqn": host} for host in self.hosts],
+            "hosts": [{"nqn": host, **self.keys_of(host).as_json(with_psk=False)} for host in self.hosts],
         }
         if not self.is_discovery:
             shown.update(

@@ -9,7 +9,9 @@ from typing import Any, Callable, Optional
 
 from .controller import Controller
 from .io_queue import IoQueue
+from .keyring import Keyring
 from .nvme_format import (
+    AUTHENTICATION_REQUIRED,
     CONNECT_INVALID_HOST,
     CONNECT_INVALID_PARAM,
     FABRICS,
@@ -30,6 +32,8 @@ from .subsystem import DISCOVERY_NQN, OPTIMIZED, Address, InvalidChange, Listene
 
 CONNECT_DATA_SIZE = 1024
 DYNAMIC_CNTLID = 0xFFFF
+AUTHENTICATE = 1 << 17
+"""In the answer to a connect: the host has to, before it may do anything else."""
 LISTEN_BACKLOG = 512
 # Where a refused connect parameter stands: in the command (offset) or in its data (bit 16 and offset).
 IN_DATA = 1 << 16
@@ -50,10 +54,22 @@ def _port(service: str) -> int:
     return port
 
 
+class TlsOnly(asyncio.Protocol):
+    """In the place of a connection at a secure listener: whoever does not begin TLS is sent away. TLS itself this
+    stand-in does not speak.
+    """
+
+    def connection_made(self, transport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._transport.close()
+
+
 class Portal:
     """A listening socket, shared by the listeners of several subsystems."""
 
-    def __init__(self, address: Address, accepted: Callable[[], Connection]) -> None:
+    def __init__(self, address: Address, accepted: Callable[[], asyncio.Protocol]) -> None:
         """Binds at once. Raises OSError."""
         family = socket.AF_INET6 if address.adrfam == "IPv6" else socket.AF_INET
         self.users = 0
@@ -84,6 +100,7 @@ class NvmfTarget:
         self.transports: dict[str, dict[str, Any]] = {}
         self.discovery = Subsystem(DISCOVERY_NQN, allow_any_host=True)
         self.subsystems: dict[str, Subsystem] = {DISCOVERY_NQN: self.discovery}
+        self.keyring = Keyring()
         self.referrals: list[Referral] = []
         self.discovery_generation = 0
         self.connections: set[Connection] = set()
@@ -117,10 +134,11 @@ class NvmfTarget:
         if address.trtype not in self.transports or subsystem.find_listener(address) is not None:
             raise InvalidChange
         if address not in self._portals:
+            def connection() -> asyncio.Protocol:
+                return Connection(address, self.dispatch, self.connections.add, self._connection_lost)
+
             try:
-                portal = Portal(
-                    address, lambda: Connection(address, self.dispatch, self.connections.add, self._connection_lost)
-                )
+                portal = Portal(address, TlsOnly if secure_channel else connection)
             except OSError as error:
                 raise InvalidChange from error
             self._portals[address] = portal
@@ -171,6 +189,8 @@ class NvmfTarget:
         subsystem = queue.subsystem if queue is not None else self._connecting_to(command)
         if subsystem is not None and subsystem.paused:
             subsystem.hold(self.dispatch, command)
+        elif queue is not None and queue.must_authenticate:
+            command.complete(AUTHENTICATION_REQUIRED)
         elif command.opcode == FABRICS:
             self._fabrics(command, queue)
         elif queue is not None:
@@ -241,7 +261,7 @@ class NvmfTarget:
         subsystem.controllers[cntlid] = controller
         command.connection.queue, command.connection.queue_size = controller, size + 1
         self.totals["admin_qpairs"] += 1
-        command.complete(dw0=cntlid)
+        command.complete(dw0=cntlid | (AUTHENTICATE if controller.must_authenticate else 0))
 
     def _connect_io(
         self, command: Command, subsystem: Subsystem, listener: Optional[Listener], qid: int, size: int
