@@ -1,8 +1,10 @@
 """Where a gateway's API is and how to get at it: address, port or Unix socket, certificates."""
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
-from typing import Any, Optional
+from pathlib import Path
+from typing import Optional
 
 import click
 import grpc
@@ -21,16 +23,27 @@ class Credentials:
     server_cert: bytes
 
     @classmethod
-    def given(cls, client_key: Any, client_cert: Any, server_cert: Any) -> Optional["Credentials"]:
-        """From open files; None when none is given. Raises UsageError when some are missing."""
+    def read(cls, client_key: Optional[str], client_cert: Optional[str],
+             server_cert: Optional[str]) -> Optional["Credentials"]:
+        """From these files; None when none is named. Raises UsageError."""
         files = {"--client-key": client_key, "--client-cert": client_cert, "--server-cert": server_cert}
         missing = [option for option, file in files.items() if file is None]
         if len(missing) == len(files):
             return None
-        if missing:
+        if client_key is None or client_cert is None or server_cert is None:
             raise click.UsageError(f"{' and '.join(missing)} missing: an API with certificates needs all of "
                                    f"{', '.join(files)}")
-        return cls(client_key.read(), client_cert.read(), server_cert.read())
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        try:
+            context.load_cert_chain(client_cert, client_key, password=lambda: "")
+        except (OSError, ValueError) as error:   # ssl.SSLError is an OSError
+            raise click.UsageError(f"{client_cert} (--client-cert) and {client_key} (--client-key) are not a certificate "
+                                   f"and its private key without a passphrase, in PEM ({error})") from None
+        try:
+            context.load_verify_locations(server_cert)
+        except OSError as error:
+            raise click.UsageError(f"{server_cert} (--server-cert) has no certificate in PEM ({error})") from None
+        return cls(*(Path(file).read_bytes() for file in (client_key, client_cert, server_cert)))
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from gw_client.status import status
 from gw_client.top import top
 
 PROGRAM = "nvmeof-gw"
+PEM_FILE = click.Path(exists=True, dir_okay=False, readable=True)
 COMPLETION_VARIABLE = "_NVMEOF_GW_COMPLETE"
 INSTALL_COMPLETION = {
     "bash": f"{PROGRAM} completion bash > /etc/bash_completion.d/{PROGRAM}    # all users; or for you, in ~/.bashrc:\n"
@@ -42,24 +43,24 @@ nvmeof-gw --server-address 10.0.0.1 --client-key client.key --client-cert client
               help="Any gateway of the group, or unix:PATH: the socket api.sock in the gateway's run_dir.")
 @click.option("--server-port", default=DEFAULT_PORT, show_default=True, type=PORT, metavar="PORT",
               envvar="CEPH_NVMEOF_SERVER_PORT", show_envvar=True, help="Port of its API.")
-@click.option("--client-key", type=click.File("rb"), envvar="CEPH_NVMEOF_CLIENT_KEY", show_envvar=True,
+@click.option("--client-key", type=PEM_FILE, envvar="CEPH_NVMEOF_CLIENT_KEY", show_envvar=True,
               help="Private key of this client (PEM), where the API asks for certificates.")
-@click.option("--client-cert", type=click.File("rb"), envvar="CEPH_NVMEOF_CLIENT_CERT", show_envvar=True,
+@click.option("--client-cert", type=PEM_FILE, envvar="CEPH_NVMEOF_CLIENT_CERT", show_envvar=True,
               help="Certificate of this client (PEM).")
-@click.option("--server-cert", type=click.File("rb"), envvar="CEPH_NVMEOF_SERVER_CERT", show_envvar=True,
+@click.option("--server-cert", type=PEM_FILE, envvar="CEPH_NVMEOF_SERVER_CERT", show_envvar=True,
               help="Certificate of the gateway, or of the authority that signed it (PEM).")
 @click.option("--format", "output_format", default="text", show_default=True, envvar="CEPH_NVMEOF_FORMAT",
               show_envvar=True, type=click.Choice([f.value for f in Format]), help="How to print the answer.")
 @click.version_option(own_version(), message="%(prog)s %(version)s")
 @click.pass_context
-def cli(context: click.Context, server_address: str, server_port: int, client_key: Optional[click.File],
-        client_cert: Optional[click.File], server_cert: Optional[click.File], output_format: str) -> None:
+def cli(context: click.Context, server_address: str, server_port: int, client_key: Optional[str],
+        client_cert: Optional[str], server_cert: Optional[str], output_format: str) -> None:
     """Configure and look at the NVMe-oF gateways of a gateway group, over the API of any one of them.
 
     What is configured through one gateway is stored once and served by all. Options for the connection come before the
     command, or from the environment.
     """
-    credentials = Credentials.given(client_key, client_cert, server_cert)
+    credentials = Credentials.read(client_key, client_cert, server_cert)
     context.obj = ApiClient(Server.named(server_address, server_port, credentials), Format(output_format))
     context.call_on_close(context.obj.close)
 
