@@ -12,6 +12,9 @@ from gw_client.options import command
 from gw_client.tables import table
 from gw_client.units import age
 
+STALE_S = 3.0
+"""Seats are read twice a second, and permissions last a few seconds."""
+
 
 @command("status", """
 nvmeof-gw status
@@ -62,11 +65,18 @@ def _problems(info: ha_pb2.group_status_info) -> str:
         found.append(f"{info.answered_by} does not serve: {info.not_serving}")
     if info.newer_version:
         found.append(f"map {info.newer_version} is in one seat only so far: what it forbids is obeyed, what it allows not")
+    if info.map_age_s > STALE_S:
+        found.append(f"{info.answered_by} has read no map for {age(info.map_age_s)}: what is shown here may be over")
     found += [f"{gateway.name}: {problem}" for gateway in info.gateways for problem in gateway.problems]
-    for group in info.ana_groups:
-        if group.waits_for:
-            found.append(f"ANA group {group.id}: {group.waits_for}")
-        elif group.moved_to and group.moved_to != group.owner:
-            found.append(f"ANA group {group.id}: an operator moved it to {group.moved_to}, where it stays; `ceph "
-                         f"nvmeof-ha failover {info.pool} {info.group} {group.id} {group.owner}` undoes that")
+    found += [f"ANA group {group.id}: {text}" for group in info.ana_groups for text in [_away(info, group)] if text]
     return "\n".join(["Problems:", *(f"  {click.unstyle(line)}" for line in found)]) if found else "No problems"
+
+
+def _away(info: ha_pb2.group_status_info, group: ha_pb2.ana_group_status) -> str:
+    """Why an ANA group is nowhere, or not with its owner; "" when it is."""
+    if group.waits_for or group.holder == group.owner:
+        return group.waits_for
+    if group.moved_to:
+        return (f"an operator moved it to {group.moved_to}, where it stays; `ceph nvmeof-ha failover {info.pool} "
+                f"{info.group} {group.id} {group.owner}` undoes that")
+    return f"{group.holder} serves it; it goes back to {group.owner} once that one has been well for long enough"

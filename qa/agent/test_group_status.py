@@ -111,6 +111,14 @@ def test_an_ana_group_that_an_operator_moved_says_how_to_undo_it():
     assert "ceph nvmeof-ha failover rbd g1 2 gw2" in status.text(info)
 
 
+def test_an_ana_group_that_is_not_with_its_owner_is_named():
+    assert "ANA group 2: gw1 serves it; it goes back to gw2" in status.text(told(with_group(active(2, "gw2", ONE))))
+
+
+def test_a_map_that_was_read_long_ago_is_called_so():
+    assert "gw1 has read no map for 14 s" in status.text(told(WELL, agreed_age_s=14.2))
+
+
 def test_the_groups_of_a_listener_are_those_of_its_gateway():
     info = told(with_group(active(2, "gw2", ONE)))
     assert group_view.groups_at(info, NQN, "10.0.0.1:4420") == [1, 2]

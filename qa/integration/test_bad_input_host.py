@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -164,6 +165,9 @@ def test_the_client_says_whether_a_gateway_is_not_there_or_does_not_serve_yet(ga
     said = wait_until(lambda: (text := waiting()) and 'does not name it' in text and text, 20, 'the reason')
     assert 'gateway never-created does not serve yet: the gateway map does not name it; create it with: ceph ' in said
     assert f'create never-created {POOL} {gateway.group}' in said
+    status = cli(gateway.address, gateway.api_port, 'status')
+    assert status.returncode == 0 and 'never-created does not serve: the gateway map does not name it' in status.stdout
+    assert re.search(rf'^{gateway.name} +created .*$', status.stdout, re.MULTILINE), status.stdout
 
 
 def test_a_target_without_an_rpc_socket_is_named_and_waited_for(gateway, tmp_path):
