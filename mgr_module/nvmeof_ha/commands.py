@@ -1,4 +1,5 @@
-"""The operator's commands: arguments to events, replies to (code, output, text).
+"""The operator's commands: arguments to events, replies to (code, output, text).  Those that only look are in
+``queries.py``.
 
 Decides nothing about gateways.  Promises: an answer within ``ANSWER_S`` or EAGAIN with the reason; a refused command
 has stored nothing; ``create`` of what exists and ``delete`` of what does not are silent successes.
@@ -8,18 +9,16 @@ from __future__ import annotations
 
 import errno
 import time
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Protocol, Tuple
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Protocol
 
-from . import show
 from .core.events import Command, CreateGateway, DeleteGateway, MoveAnaGroup, SetEnabled
-from .core.model import MAX_GATEWAYS, Map, ModelError, check_name
+from .core.model import MAX_GATEWAYS, ModelError, check_name
 from .driver_thread import DriverThread
 from .kv_records import GroupKey, Records
 from .mon import MonCommandError, MonCommands, parsed
 
 ANSWER_S = 10.0
 START_S = 6.0
-SHOW_START_S = 3.0
 LOOK_EVERY_S = 0.05
 
 
@@ -47,6 +46,7 @@ class Groups(Protocol):
 def declarations(prefixes: Iterable[str]) -> List[Dict[str, Any]]:
     """``COMMANDS`` of the module class: each command once under every prefix."""
     place = "name=pool,type=CephString name=group,type=CephString"
+    some = "name=pool,type=CephString,req=false name=group,type=CephString,req=false"
     return [command for prefix in prefixes for command in (
         {"cmd": f"{prefix} create name=id,type=CephString {place}", "perm": "rw",
          "desc": "create an NVMe-oF gateway in a gateway group"},
@@ -60,27 +60,36 @@ def declarations(prefixes: Iterable[str]) -> List[Dict[str, Any]]:
                 "name=to,type=CephString,req=false", "perm": "rw",
          "desc": "hand an ANA group over to another gateway, where it stays while that one lives; to its owner: undo"},
         {"cmd": f"{prefix} show {place}", "perm": "r", "desc": "show the gateways of a gateway group"},
+        {"cmd": f"{prefix} show-all", "perm": "r", "desc": "show the gateways of every gateway group"},
+        {"cmd": f"{prefix} listeners {place}", "perm": "r",
+         "desc": "show the listeners of the available gateways of a gateway group"},
+        {"cmd": f"{prefix} status {some}", "perm": "r",
+         "desc": "gateways and ANA groups, where each is served, and why what is out of order is so"},
+        {"cmd": f"{prefix} ok-to-stop {place} name=ids,type=CephString,n=N", "perm": "r",
+         "desc": "would every ANA group still have a gateway that serves it if these gateways stopped"},
     )]
 
 
-def handle(groups: Groups, arguments: Dict[str, Any]) -> Result:
-    """One command, as ceph-mgr parsed it."""
-    verb = arguments["prefix"].split()[-1]
+def handle(groups: Groups, verb: str, arguments: Dict[str, Any]) -> Result:
+    """A command that changes something, as ceph-mgr parsed it."""
     key = GroupKey(arguments["pool"], arguments["group"])
     try:
-        if verb == "show":
-            return _show(groups, key, arguments.get("format", ""))
         if not groups.ready(START_S):
-            return _again("the nvmeof_ha module is still starting")
+            return again("the nvmeof_ha module is still starting")
         if verb in ("create", "delete"):
             return (_create if verb == "create" else _delete)(groups, key, arguments["id"])
         return _change(groups, key, verb, arguments)
     except MonCommandError as error:
-        return _again(str(error))
+        return again(str(error))
 
 
-def _again(reason: str) -> Result:
+def again(reason: str) -> Result:
     return Result(-errno.EAGAIN, "", f"{reason}; try again in a moment")
+
+
+def no_such_group(groups: Groups, key: GroupKey, code: int) -> Result:
+    known = ", ".join(map(str, groups.records.groups())) or "none"
+    return Result(-code, "", f"there is no gateway group {key}; there are: {known}")
 
 
 # ---- create and delete --------------------------------------------------------------------------------------------
@@ -128,8 +137,7 @@ def _change(groups: Groups, key: GroupKey, verb: str, arguments: Dict[str, Any])
     """``enable``, ``disable`` or ``failover`` in a group that exists."""
     driver = groups.driver(key)
     if driver is None:
-        known = ", ".join(map(str, groups.records.groups())) or "none"
-        return Result(-errno.EINVAL, "", f"there is no gateway group {key}; there are: {known}")
+        return no_such_group(groups, key, errno.EINVAL)
 
     def make(request_id: int) -> Command:
         if verb == "failover":
@@ -139,44 +147,17 @@ def _change(groups: Groups, key: GroupKey, verb: str, arguments: Dict[str, Any])
 
 
 def _ask(driver: DriverThread, key: GroupKey, make: Callable[[int], Command]) -> Result:
-    if not _running(driver, START_S):
-        return _again(f"group {key} is not ready: {driver.status.stopped or driver.status.waiting_for}")
+    if not running(driver, START_S):
+        return again(f"group {key} is not ready: {driver.status.stopped or driver.status.waiting_for}")
     reply = driver.request(make, ANSWER_S)
     if reply is None:
-        return _again(f"group {key} did not answer within {ANSWER_S:g} s, and the command may still take effect: "
+        return again(f"group {key} did not answer within {ANSWER_S:g} s, and the command may still take effect: "
                       f"{driver.status.stopped or '; '.join(driver.status.problems) or 'it is busy'}")
     return Result(-reply.code, "", reply.text)
 
 
-def _running(driver: DriverThread, timeout_s: float) -> bool:
+def running(driver: DriverThread, timeout_s: float) -> bool:
     deadline = time.monotonic() + timeout_s
     while not driver.status.running and not driver.status.stopped and time.monotonic() < deadline:
         time.sleep(LOOK_EVERY_S)
     return driver.status.running
-
-
-# ---- show ---------------------------------------------------------------------------------------------------------
-
-def _show(groups: Groups, key: GroupKey, output_format: str) -> Result:
-    if not groups.ready(SHOW_START_S):
-        return _again("the nvmeof_ha module is still starting")
-    driver = groups.driver(key)
-    gateway_map, text = (None, "") if driver is None else _map_to_show(groups, driver, key)
-    if driver is not None and gateway_map is None:
-        return _again(f"group {key} has no map yet: {driver.status.stopped or driver.status.waiting_for}")
-    shown = show.group(key, gateway_map, groups.records.highest_copied_epoch(), int(time.time()) // 60)
-    return Result(0, show.formatted(shown, output_format), text)
-
-
-def _map_to_show(groups: Groups, driver: DriverThread, key: GroupKey) -> Tuple[Optional[Map], str]:
-    """The driver's committed map; while it has none the copy that the mons keep, and a text that says so."""
-    if driver.status.committed is None:
-        _running(driver, SHOW_START_S)
-    committed = driver.status.committed
-    if committed is not None:
-        stopped = driver.status.stopped
-        return committed, f"group {key} is not looked after: {stopped}" if stopped else ""
-    copy = groups.records.map_copy(key)
-    if copy is None:
-        return None, ""
-    return copy, f"group {key} is not ready ({driver.status.waiting_for}); shown is the mons' copy, which may be old"

@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, Optional
 
 from .core.actions import Reply
 from .core.events import Command
+from .core.soft import State
 from .driver import NOBODY, GroupDriver
 from .kv_records import GroupKey, Records
 from .mon import MonCommands
@@ -35,6 +36,11 @@ class DriverThread:
     @property
     def status(self) -> Status:
         return self._driver.status
+
+    @property
+    def state(self) -> Optional[State]:
+        """As of the driver's last step: a value that does not change; None until the group was taken over."""
+        return self._driver.state
 
     def start(self) -> None:
         self._thread.start()

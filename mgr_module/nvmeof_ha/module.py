@@ -13,7 +13,7 @@ from typing import Any, Dict, Optional
 
 from mgr_module import MgrModule
 
-from . import commands, compat, options
+from . import commands, compat, options, queries
 from .driver_thread import DriverThread
 from .health import Checks, Health
 from .kv_records import CREATING, GroupKey, GroupRecord, RecordError, Records, encode_group, put_command, remove_command
@@ -101,7 +101,8 @@ class Module(MgrModule):
 
     def handle_command(self, inbuf: str, cmd: Dict[str, Any]) -> commands.Result:
         try:
-            return commands.handle(self, cmd)
+            verb = cmd["prefix"].split()[-1]
+            return (queries.handle if verb in queries.VERBS else commands.handle)(self, verb, cmd)
         except RecordError as error:
             return commands.Result(-errno.EIO, "", str(error))
 

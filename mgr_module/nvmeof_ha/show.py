@@ -1,4 +1,5 @@
-"""What ``show`` prints: the shape of the command that is built into Ceph's mons from release 20 on.
+"""What ``show``, ``show-all`` and ``listeners`` print: the shapes of the commands that are built into Ceph's mons from
+release 20 on.
 
 Key order, the colon in "Created Gateways:" and the text form of "ana states" are that command's, because tools cut
 strings out of it ("1: ACTIVE").  Its state words are the nearest to ours:
@@ -15,7 +16,7 @@ A suspected gateway is shown UNAVAILABLE: tools know four words, and nothing is 
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 from .core.model import AnaGroup, Availability, Gateway, Map, Phase
 from .kv_records import GroupKey
@@ -26,10 +27,8 @@ JSON_COMPACT = "json"
 def group(key: GroupKey, gateway_map: Optional[Map], epoch: int, minutes: int) -> Dict[str, Any]:
     """``gateway_map`` None: there is no such group.  ``epoch``: shown for a group without gateways.  ``minutes`` of
     wall-clock time choose the one ANA group whose gateway may move namespaces now."""
-    known = gateway_map is not None and bool(gateway_map.gateways)
-    shown: Dict[str, Any] = {"epoch": gateway_map.version.epoch if gateway_map and known else epoch, "pool": key.pool,
-                             "group": key.group, "beacon_diff_enabled": True, "features": "LB"}
-    if gateway_map is None or not known:
+    shown = {**_named(key, gateway_map, epoch), "beacon_diff_enabled": True, "features": "LB"}
+    if gateway_map is None or not gateway_map.gateways:
         return {**shown, "num gws": 0}
     gateways = gateway_map.gateways
     staying = [str(g.ana_group_id) for g in gateways if not g.deleting]
@@ -37,6 +36,34 @@ def group(key: GroupKey, gateway_map: Optional[Map], epoch: int, minutes: int) -
             "GW-epoch": gateway_map.version.epoch, "Anagrp list": " ".join(["[", *staying, "]"]),
             "num-namespaces": max(g.namespace_count() for g in gateways),
             "Created Gateways:": [_gateway(gateway_map, g) for g in gateways]}
+
+
+def _named(key: GroupKey, gateway_map: Optional[Map], epoch: int) -> Dict[str, Any]:
+    known = gateway_map is not None and bool(gateway_map.gateways)
+    return {"epoch": gateway_map.version.epoch if gateway_map and known else epoch, "pool": key.pool,
+            "group": key.group}
+
+
+def listeners(key: GroupKey, gateway_map: Optional[Map], epoch: int) -> Dict[str, Any]:
+    """Listeners of the gateways that are AVAILABLE, by subsystem; arguments as for ``group``."""
+    shown = _named(key, gateway_map, epoch)
+    if gateway_map is None or not gateway_map.gateways:
+        return {**shown, "num gws": 0}
+    found: Dict[str, List[Dict[str, str]]] = {}
+    for gateway in gateway_map.gateways:
+        if gateway.deleting or gateway.availability is not Availability.AVAILABLE:
+            continue
+        for subsystem in gateway.subsystems:
+            found.setdefault(subsystem.nqn, []).extend(_listener(text, gateway) for text in subsystem.listeners)
+    return {**shown, "num gws": len(gateway_map.gateways), "GW-epoch": gateway_map.version.epoch,
+            "Created listeners": dict(sorted(found.items()))}
+
+
+def _listener(text: str, gateway: Gateway) -> Dict[str, str]:
+    address, _, port = text.rpartition(":")
+    address = address.strip("[]")
+    return {"address_family": "IPv6" if ":" in address else "IPv4", "address": address, "svcid": port,
+            "gw_id": gateway.id}
 
 
 def _gateway(gateway_map: Map, gateway: Gateway) -> Dict[str, Any]:
@@ -67,7 +94,7 @@ def _state(ana_group: AnaGroup, gateway: Gateway) -> str:
 _SERVING = {Phase.ACTIVE: "ACTIVE", Phase.PROMOTING: "WAIT_BLOCKLIST_CMPL", Phase.DRAINING: "WAIT_FAILBACK_PREPARED"}
 
 
-def formatted(value: Dict[str, Any], output_format: str) -> str:
+def formatted(value: Any, output_format: str) -> str:
     """Compact for ``--format json``, as the mons print it; indented by 4 otherwise."""
     if output_format == JSON_COMPACT:
         return json.dumps(value, separators=(",", ":"))

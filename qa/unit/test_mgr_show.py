@@ -87,3 +87,21 @@ def test_a_suspected_gateway_is_shown_unavailable_and_a_starting_one_has_not_sta
     starting = replace(running(TWO), availability=Availability.CREATED)
     shown = show.group(KEY, replace(CREATED, gateways=(suspect, starting)), 0, 0)['Created Gateways:']
     assert [(g['Availability'], g['performed-full-startup']) for g in shown] == [('UNAVAILABLE', 1), ('CREATED', 0)]
+
+
+def test_listeners_of_two_created_gateways_and_of_an_unknown_group_print_as_captured():
+    printed = show.formatted(show.listeners(KEY, CREATED, 0), 'json')
+    assert printed == '{"epoch":4,"pool":"rbd","group":"grp1","num gws":2,"GW-epoch":4,"Created listeners":{}}'
+    assert show.formatted(show.listeners(KEY, None, 7), 'json') == '{"epoch":7,"pool":"rbd","group":"grp1","num gws":0}'
+
+
+def test_listeners_are_those_of_available_gateways_by_subsystem():
+    one = replace(running(ONE), subsystems=(Subsystem('nqn.z:z', ('[2001:db8::1]:4420',)), Subsystem('nqn.a:b', ())))
+    gone = Gateway('gw3', 3, availability=Availability.UNAVAILABLE, subsystems=one.subsystems)
+    leaving = replace(running(TWO), id='gw4', ana_group_id=4, instance=Instance('gw4', 4, 'd'), deleting=True)
+    shown = show.listeners(KEY, replace(CREATED, gateways=(one, running(TWO), gone, leaving)), 0)
+    assert list(shown['Created listeners']) == ['nqn.a:b', 'nqn.z:z']
+    assert shown['Created listeners'] == {
+        'nqn.a:b': [{'address_family': 'IPv4', 'address': '127.0.0.2', 'svcid': port, 'gw_id': 'gw2'}
+                    for port in ('4420', '4421')],
+        'nqn.z:z': [{'address_family': 'IPv6', 'address': '2001:db8::1', 'svcid': '4420', 'gw_id': 'gw1'}]}

@@ -1,0 +1,170 @@
+"""The commands that only look: ``show``, ``status`` and their like.
+
+Promises: nothing is changed; what cannot be found is ENOENT with what there is; a group that no driver looks after is
+shown from the mons' copy of its map, with a text that says so.  ``show`` and ``listeners`` are the exception that their
+tools need: a group that does not exist is shown as an empty one.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from . import overview, show, stopping
+from .commands import Groups, Result, again, no_such_group, running
+from .core.model import Map
+from .driver_thread import DriverThread
+from .kv_records import GroupKey
+from .reasons import Known
+
+START_S = 3.0
+"""Reading waits this long for a driver that is taking its group over."""
+
+FORMATS = ("plain", "json", "json-pretty")
+
+
+class Refused(Exception):
+    """The command ends with this result."""
+
+    def __init__(self, result: Result) -> None:
+        super().__init__(result.text)
+        self.result = result
+
+
+def handle(groups: Groups, verb: str, arguments: Dict[str, Any]) -> Result:
+    """One command of ``VERBS``, as ceph-mgr parsed it."""
+    if not groups.ready(START_S):
+        return again("the nvmeof_ha module is still starting")
+    try:
+        return VERBS[verb](groups, arguments)
+    except Refused as refused:
+        return refused.result
+
+
+# ---- the built-in command's shapes --------------------------------------------------------------------------------
+
+def _show(groups: Groups, arguments: Dict[str, Any]) -> Result:
+    key = GroupKey(arguments["pool"], arguments["group"])
+    gateway_map, text = _map_or_none(groups, key)
+    shown = show.group(key, gateway_map, groups.records.highest_copied_epoch(), _minutes())
+    return Result(0, show.formatted(shown, arguments.get("format", "")), text)
+
+
+def _show_all(groups: Groups, arguments: Dict[str, Any]) -> Result:
+    """A list of what ``show`` prints, of every group that has gateways."""
+    shown, texts = [], []
+    for key in groups.records.groups():
+        gateway_map, text = _map_or_none(groups, key)
+        if gateway_map is not None and gateway_map.gateways:
+            shown.append(show.group(key, gateway_map, 0, _minutes()))
+            texts += [text] if text else []
+    return Result(0, show.formatted(shown, arguments.get("format", "")), "; ".join(texts))
+
+
+def _listeners(groups: Groups, arguments: Dict[str, Any]) -> Result:
+    key = GroupKey(arguments["pool"], arguments["group"])
+    gateway_map, text = _map_or_none(groups, key)
+    shown = show.listeners(key, gateway_map, groups.records.highest_copied_epoch())
+    return Result(0, show.formatted(shown, arguments.get("format", "")), text)
+
+
+def _minutes() -> int:
+    return int(time.time()) // 60
+
+
+def _map_or_none(groups: Groups, key: GroupKey) -> Tuple[Optional[Map], str]:
+    """None: there is no such group.  Raises ``Refused`` for one that has no map yet."""
+    driver = groups.driver(key)
+    if driver is None:
+        return None, ""
+    gateway_map, text = _map_to_show(groups, driver, key)
+    if gateway_map is None:
+        raise Refused(again(f"group {key} has no map yet: {driver.status.stopped or driver.status.waiting_for}"))
+    return gateway_map, text
+
+
+def _map_to_show(groups: Groups, driver: DriverThread, key: GroupKey) -> Tuple[Optional[Map], str]:
+    """The driver's committed map; while it has none the copy that the mons keep, and a text that says so."""
+    if driver.status.committed is None:
+        running(driver, START_S)
+    committed = driver.status.committed
+    if committed is not None:
+        stopped = driver.status.stopped
+        return committed, f"group {key} is not looked after: {stopped}" if stopped else ""
+    copy = groups.records.map_copy(key)
+    if copy is None:
+        return None, ""
+    return copy, f"group {key} is not ready ({driver.status.waiting_for}); shown is the mons' copy, which may be old"
+
+
+# ---- status -------------------------------------------------------------------------------------------------------
+
+def _status(groups: Groups, arguments: Dict[str, Any]) -> Result:
+    shown = [_overview(groups, key) for key in _asked_groups(groups, arguments)]
+    if "group" not in arguments:
+        shown = [g for g in shown if g["gateways"] or g["problem"]]  # all gateways of the others were deleted
+    return printed({"groups": shown}, lambda: overview.tables(shown), arguments)
+
+
+def _overview(groups: Groups, key: GroupKey) -> Dict[str, Any]:
+    driver = groups.driver(key)
+    if driver is None:
+        return overview.group(key, None, False, "no driver was begun for it")
+    found, text = _map_to_show(groups, driver, key)
+    state = driver.state
+    soft = state.soft if state is not None and driver.status.running else None
+    known = None if found is None else Known(found, soft, time.monotonic())
+    problem = text if found is not None else driver.status.stopped or driver.status.waiting_for
+    return overview.group(key, known, driver.status.running, problem)
+
+
+# ---- ok-to-stop ---------------------------------------------------------------------------------------------------
+
+def _ok_to_stop(groups: Groups, arguments: Dict[str, Any]) -> Result:
+    key, = _asked_groups(groups, arguments)
+    driver = groups.driver(key)
+    if driver is None or not running(driver, START_S) or driver.state is None:
+        raise Refused(again(f"nobody looks after group {key} now"))
+    state, asked = driver.state, arguments["ids"]
+    found = state.committed or state.map
+    unknown = [name for name in asked if found.gateway(name) is None]
+    if unknown:
+        there = ", ".join(g.id for g in found.gateways) or "none"
+        return Result(-errno.ENOENT, "", f"gateway {unknown[0]!r} is not in {key}, where there are: {there}")
+    outlook = stopping.outlook(Known(found, state.soft, time.monotonic()), frozenset(asked))
+    why, names = stopping.reason(outlook), ", ".join(outlook["gateways"])
+    return printed(outlook, lambda: "" if why else f"{names} may stop\n", arguments, -errno.EBUSY if why else 0,
+                   f"{names} must not stop now: {why}" if why else "")
+
+
+# ---- what all have in common --------------------------------------------------------------------------------------
+
+def _asked_groups(groups: Groups, arguments: Dict[str, Any]) -> List[GroupKey]:
+    """The groups of ``[<pool> [<group>]]``; all without arguments.  Raises ``Refused``."""
+    found = groups.records.groups()
+    pool, group = arguments.get("pool"), arguments.get("group")
+    if pool is None:
+        return found
+    if group is not None:
+        key = GroupKey(pool, group)
+        if key not in found:
+            raise Refused(no_such_group(groups, key, errno.ENOENT))
+        return [key]
+    of_pool = [key for key in found if key.pool == pool]
+    if not of_pool:
+        raise Refused(Result(-errno.ENOENT, "", f"pool {pool!r} has no gateway group; there are: "
+                             f"{', '.join(map(str, found)) or 'none'}"))
+    return of_pool
+
+
+def printed(value: Any, plain: Callable[[], str], arguments: Dict[str, Any], code: int = 0, text: str = "") -> Result:
+    """``value`` as JSON, or what ``plain`` makes of it, as ``--format`` asks; "plain" without it."""
+    output_format = arguments.get("format") or FORMATS[0]
+    if output_format not in FORMATS:
+        return Result(-errno.EINVAL, "", f"there is no format {output_format!r} here: use one of {', '.join(FORMATS)}")
+    return Result(code, plain() if output_format == FORMATS[0] else show.formatted(value, output_format), text)
+
+
+VERBS: Dict[str, Callable[[Groups, Dict[str, Any]], Result]] = {
+    "show": _show, "show-all": _show_all, "listeners": _listeners, "status": _status, "ok-to-stop": _ok_to_stop}

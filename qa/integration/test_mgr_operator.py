@@ -1,0 +1,97 @@
+"""What an operator sees of one pair of gateways from its creation through a crash: each command that only looks, as
+table and JSON, in a real ceph-mgr; and what it says to bad input.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+from typing import Any, Iterator, Tuple
+
+import pytest
+
+from mgr_peer import NQN, Peer, SeatReader, connect, module_options
+from nvmeof_ha.core.model import Phase
+from testbed.cluster import Cluster
+from testbed.gateway import nvme_gw
+
+GROUP = 'looked-at'
+
+
+@pytest.fixture(scope='module')
+def pair(mgr: Cluster) -> Iterator[Tuple[Cluster, SeatReader, Peer, Peer]]:
+    """Two gateways that serve an ANA group each."""
+    client = connect(mgr)
+    seats = SeatReader(client, GROUP)
+    for gateway in ('gw1', 'gw2'):
+        mgr.ceph('nvmeof-ha', 'create', gateway, 'rbd', GROUP)
+    with module_options(mgr, failback_delay_s='1'):
+        with Peer(mgr, GROUP, 'gw1') as one, Peer(mgr, GROUP, 'gw2') as two:
+            seats.wait_for(lambda m: [(g.phase, g.holder.gateway if g.holder else '') for g in m.ana_groups]
+                           == [(Phase.ACTIVE, 'gw1'), (Phase.ACTIVE, 'gw2')], 20, 'both gateways active')
+            yield mgr, seats, one, two
+    client.shutdown()
+
+
+def ask(cluster: Cluster, verb: str, *groups: str, **arguments: object) -> Tuple[int, str, str]:
+    """Code, output and text, as a client without the `ceph` command gets them."""
+    client = connect(cluster)
+    try:
+        command = {'prefix': f'nvmeof-ha {verb}', **dict(zip(('pool', 'group'), groups)), **arguments}
+        code, output, text = client.mgr_command(json.dumps(command), b'')
+        return code, output.decode(), text
+    finally:
+        client.shutdown()
+
+
+def look(cluster: Cluster, verb: str, *groups: str, **arguments: object) -> Any:
+    code, output, text = ask(cluster, verb, *groups, format='json', **arguments)
+    assert (code, text) == (0, '')
+    return json.loads(output)
+
+
+def test_status_shows_who_serves_what_as_json_and_as_a_table(pair):
+    mgr, _, one, two = pair
+    group, = look(mgr, 'status', 'rbd', GROUP)['groups']
+    assert (group['looked_after'], group['problem']) == (True, '')
+    assert [(g['id'], g['availability'], g['instance'], g['serves'], g['problems']) for g in group['gateways']] == [
+        ('gw1', 'AVAILABLE', str(one.instance), [1], []), ('gw2', 'AVAILABLE', str(two.instance), [2], [])]
+    assert [(g['id'], g['phase'], g['holder'], g['namespaces'], g['why']) for g in group['ana_groups']] == [
+        (1, 'ACTIVE', 'gw1', 2, ''), (2, 'ACTIVE', 'gw2', 2, '')]
+    assert GROUP in [g['group'] for g in look(mgr, 'status')['groups']], 'all groups, without arguments'
+    table = mgr.ceph('nvmeof-ha', 'status', 'rbd')
+    assert f'rbd/{GROUP}  map ' in table and f'  gw1      AVAILABLE  {one.instance}' in table
+
+
+def test_listeners_and_show_all_have_the_shapes_of_the_built_in_commands(pair):
+    mgr = pair[0]
+    shown = json.loads(nvme_gw(mgr, 'listeners', 'rbd', GROUP, '--format', 'json'))
+    assert list(shown) == ['epoch', 'pool', 'group', 'num gws', 'GW-epoch', 'Created listeners']
+    assert shown['Created listeners'] == {NQN: [
+        {'address_family': 'IPv4', 'address': '127.0.0.2', 'svcid': '4420', 'gw_id': gateway}
+        for gateway in ('gw1', 'gw2')]}
+    assert look(mgr, 'listeners', 'rbd', 'none')['num gws'] == 0
+    assert look(mgr, 'show', 'rbd', GROUP)['Created Gateways:'] in [
+        group['Created Gateways:'] for group in look(mgr, 'show-all')]
+
+
+def test_one_of_two_gateways_may_stop_and_both_may_not(pair):
+    mgr = pair[0]
+    assert mgr.ceph('nvmeof-ha', 'ok-to-stop', 'rbd', GROUP, 'gw1') == 'gw1 may stop\n'
+    assert look(mgr, 'ok-to-stop', 'rbd', GROUP, ids=['gw1'])['ana_groups'][0]['taker'] == 'gw2'
+    code, output, text = ask(mgr, 'ok-to-stop', 'rbd', GROUP, ids=['gw2', 'gw1'], format='json')
+    assert code == -errno.EBUSY and not json.loads(output)['ok_to_stop']
+    assert text.startswith('gw1, gw2 must not stop now: ANA group 1 would have no gateway that can serve it; ')
+
+
+@pytest.mark.parametrize('verb, groups, more, code, said', [
+    ('status', ('rbd', 'none'), {}, errno.ENOENT, 'there is no gateway group rbd/none; there are: '),
+    ('status', ('nopool',), {}, errno.ENOENT, "pool 'nopool' has no gateway group; there are: "),
+    ('status', ('rbd', GROUP), {'format': 'xml'}, errno.EINVAL, "there is no format 'xml' here: use one of plain, json"),
+    ('ok-to-stop', ('rbd', 'none'), {'ids': ['gw1']}, errno.ENOENT, 'there is no gateway group rbd/none; there are: '),
+    ('ok-to-stop', ('rbd', GROUP), {'ids': ['gw1', 'gw9']}, errno.ENOENT,
+     f"gateway 'gw9' is not in rbd/{GROUP}, where there are: gw1, gw2"),
+])
+def test_what_is_not_there_is_said_with_what_there_is(pair, verb, groups, more, code, said):
+    assert ask(pair[0], verb, *groups, **more)[:2] == (-code, '')
+    assert said in ask(pair[0], verb, *groups, **more)[2]
