@@ -228,8 +228,9 @@ class Agent:
         if stuck:
             problems.append(f"its I/O path is stuck: {stuck}")
         if instance is not None and warden.view.permits is not None and not warden.lease_valid:
-            problems.append(f"has no valid lease (two seats agreed {age_s or 0:.1f} s ago), so all is inaccessible at it")
-        return Known(warden.view, age_s, {} if run is None or run.ana is None else dict(run.ana.states), tuple(problems))
+            problems.append(f"has no valid lease (two seats agreed {age_s or 0:.1f} s ago), so all is inaccessible here")
+        ana_states = {} if run is None or run.ana is None else dict(run.ana.states)
+        return Known(warden.view, age_s, ana_states, tuple(problems))
 
     async def apply_now(self) -> Report:
         if self._run is None:

@@ -17,8 +17,8 @@ NAMED_SUBSYSTEMS = 3
 
 @dataclass(frozen=True)
 class Known:
-    """What the agent knows. `agreed_age_s`: since two seats last gave it the same map; None: never. `ana_states`: of its
-    target, ANA group id -> state. `problems`: of this gateway alone, beyond what the map tells."""
+    """What the agent knows. `agreed_age_s`: since two seats last gave it the same map; None: never. `ana_states`: of
+    its target, ANA group id -> state. `problems`: of this gateway alone, beyond what the map tells."""
 
     view: View = NOTHING_SEEN
     agreed_age_s: Optional[float] = None
@@ -80,8 +80,8 @@ def _problems(gateway_map: Map, gateway: Gateway, wanted: FrozenSet[str]) -> Lis
             found.append(f"has no listener in {_some(missing)}, so it can serve no namespace there; add one with "
                          "`nvmeof-gw listener add`")
     elif gateway.availability is Availability.SUSPECT:
-        found.append(f"is silent, or does not do what the map says (suspected in map {gateway.suspected_at}); unless it "
-                     "is heard of in time, it is fenced and replaced")
+        found.append(f"is silent, or does not do what the map says (suspected in map {gateway.suspected_at}); unless "
+                     "it is heard of in time, it is fenced and replaced")
     elif gateway.availability is Availability.UNAVAILABLE:
         found.append("has no running target: it ended, or was cut off and fenced; its host starts another by itself")
     elif gateway.instance is None:

@@ -96,8 +96,8 @@ class ApiClient:
                 one(thing)
             except Refused as error:
                 refused.append(error)
-        for error in refused[:-1]:
-            error.show()
+        for earlier in refused[:-1]:
+            earlier.show()
         if refused:
             raise refused[-1]
 

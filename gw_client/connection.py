@@ -37,8 +37,8 @@ class Credentials:
         try:
             context.load_cert_chain(client_cert, client_key, password=lambda: "")
         except (OSError, ValueError) as error:   # ssl.SSLError is an OSError
-            raise click.UsageError(f"{client_cert} (--client-cert) and {client_key} (--client-key) are not a certificate "
-                                   f"and its private key without a passphrase, in PEM ({error})") from None
+            raise click.UsageError(f"{client_cert} (--client-cert) and {client_key} (--client-key) are not a "
+                                   f"certificate and its private key without a passphrase, in PEM ({error})") from None
         try:
             context.load_verify_locations(server_cert)
         except OSError as error:

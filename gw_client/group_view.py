@@ -8,7 +8,7 @@ from gw_client.api_client import ApiClient, Failure
 
 
 def known(client: ApiClient) -> Optional[ha_pb2.group_status_info]:
-    """None where the gateway does not tell (it is of another kind, or has not read a map): columns are left out then."""
+    """None where the gateway does not tell (it is of another kind, or has read no map): columns are left out then."""
     try:
         info = client.look("group_status", ha_pb2.group_status_req())
     except Failure:

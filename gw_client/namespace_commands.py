@@ -117,8 +117,9 @@ def get_io_stats(client: ApiClient, subsystem: str, nsid: int) -> None:
 def set_qos(client: ApiClient, subsystem: str, nsid: int, **limits: Optional[int]) -> None:
     """Limit the I/O of a namespace. 0: no limit; what is not given stays as it is."""
     if all(limit is None for limit in limits.values()):
-        raise click.UsageError("no limit is given; give at least one of --rw-ios-per-second, --rw-megabytes-per-second, "
-                               "--r-megabytes-per-second and --w-megabytes-per-second (0: none)")
+        raise click.UsageError("no limit is given; give at least one of --rw-ios-per-second, "
+                               "--rw-megabytes-per-second, --r-megabytes-per-second and --w-megabytes-per-second "
+                               "(0: none)")
     client.carry_out(f"Setting limits of namespace {nsid} of {subsystem}", "namespace_set_qos_limits",
                      pb.namespace_set_qos_req(subsystem_nqn=subsystem, nsid=nsid, **limits))
 
@@ -141,7 +142,8 @@ def change_load_balancing_group(client: ApiClient, subsystem: str, nsid: int, lo
 @command("change_visibility", f"nvmeof-gw namespace change_visibility {CNODE} --nsid 1 --auto-visible no", namespace)
 @options.subsystem()
 @options.nsid
-@click.option("--auto-visible", type=YES_NO, required=True, help="yes: for every host of the subsystem; no: for chosen ones.")
+@click.option("--auto-visible", type=YES_NO, required=True,
+              help="yes: for every host of the subsystem; no: for chosen ones.")
 @click.option("--force", is_flag=True, help="Also when hosts were added to it or are connected.")
 @pass_client
 def change_visibility(client: ApiClient, subsystem: str, nsid: int, auto_visible: str, force: bool) -> None:

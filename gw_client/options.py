@@ -70,7 +70,8 @@ class Size(click.ParamType):
             return value
         match = re.fullmatch(r"([0-9]+)\s*(?:(B)|([KMGTP])(?:I?B)?)?", value.strip().upper())
         if not match or not int(match[1]):
-            self.fail(f"'{value}' is not a number with a unit such as 512MB, 10G or 1TB (a number alone: MiB)", param, ctx)
+            self.fail(f"'{value}' is not a number with a unit such as 512MB, 10G or 1TB (a number alone: MiB)", param,
+                      ctx)
         return int(match[1]) << UNITS[match[2] or match[3] or "M"]
 
 
@@ -95,15 +96,17 @@ class KeySource(click.ParamType):
     def convert(self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> str:
         if re.match(r"(DHHC-1|NVMeTLSkey-1):", value):
             self.fail("keys are not taken from the command line, where the list of processes shows them to every user: "
-                      "write the key to a file that only you can read and name that, or '-' for standard input", param, ctx)
+                      "write the key to a file that only you can read and name that, or '-' for standard input", param,
+                      ctx)
         try:
             with click.open_file(value) as file:
                 key = file.read().strip()
         except (OSError, UnicodeDecodeError) as error:
             self.fail(f"the key cannot be read from '{value}': {error}", param, ctx)
         if not key or len(key.split()) > 1:
-            self.fail(f"{'standard input' if value == STDIN else repr(value)} has {'more than a key' if key else 'no key'} "
-                      "in it; one key of the form 'DHHC-1:...' or 'NVMeTLSkey-1:...' is wanted", param, ctx)
+            place, found = "standard input" if value == STDIN else repr(value), "more than a key" if key else "no key"
+            self.fail(f"{place} has {found} in it; one key of the form 'DHHC-1:...' or 'NVMeTLSkey-1:...' is wanted",
+                      param, ctx)
         return key
 
 
@@ -118,7 +121,8 @@ def new_key(function: Function) -> Function:
     @functools.wraps(function)
     def checked(*args: Any, dhchap_key: Optional[str], no_key: bool, **values: Any) -> Any:
         if no_key is (dhchap_key is not None):
-            raise click.UsageError("give either --dhchap-key with a file that has the new key, or --no-key to remove it")
+            raise click.UsageError("give either --dhchap-key with a file that has the new key, or --no-key to remove "
+                                   "it")
         return function(*args, dhchap_key=dhchap_key, **values)
 
     checked = click.option("--no-key", is_flag=True, help="Remove the key: it is not asked for any more.")(checked)

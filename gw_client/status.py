@@ -64,7 +64,8 @@ def _problems(info: ha_pb2.group_status_info) -> str:
     if info.not_serving:
         found.append(f"{info.answered_by} does not serve: {info.not_serving}")
     if info.newer_version:
-        found.append(f"map {info.newer_version} is in one seat only so far: what it forbids is obeyed, what it allows not")
+        found.append(f"map {info.newer_version} is in one seat only so far: what it forbids is obeyed, what it allows "
+                     "is not")
     if info.map_age_s > STALE_S:
         found.append(f"{info.answered_by} has read no map for {age(info.map_age_s)}: what is shown here may be over")
     found += [f"{gateway.name}: {problem}" for gateway in info.gateways for problem in gateway.problems]

@@ -77,8 +77,8 @@ def namespaces(reply: pb.namespaces_info, status: GroupStatus) -> str:
     headers += ["Optimized at"] if status is not None else []
     return table(headers + ["Visible to", "Limits", "UUID"], [
         [e.ns_subsystem_nqn or reply.subsystem_nqn, e.nsid,
-         f"{e.rbd_pool_name}/{e.rbd_image_name}{' (to trash with it)' if e.trash_image else ''}", size(e.rbd_image_size),
-         e.block_size, e.load_balancing_group]
+         f"{e.rbd_pool_name}/{e.rbd_image_name}{' (to trash with it)' if e.trash_image else ''}",
+         size(e.rbd_image_size), e.block_size, e.load_balancing_group]
         + ([group_view.place_of(status, e.load_balancing_group)] if status is not None else [])
         + [_visible_to(e), limits(e), e.uuid] for e in reply.namespaces], "No namespaces")
 
@@ -99,7 +99,9 @@ def hosts(reply: pb.hosts_info) -> str:
 
 
 def connections(reply: pb.connections_info) -> str:
-    return table(["Host NQN", "Connected", "From", "Queues", "Controller ID", "TLS", "DH-HMAC-CHAP key", "TLS key"], [
+    headers = ["Host NQN", "Connected", "At listener", "I/O queues", "Controller ID", "TLS", "DH-HMAC-CHAP key",
+               "TLS key"]
+    return table(headers, [
         [e.nqn, "yes", f"{_bracketed(e.traddr)}:{e.trsvcid}", e.qpairs_count, e.controller_id, _yes(e.secure),
          _yes(e.use_dhchap), _yes(e.use_psk)] if e.connected else
         [e.nqn, "no", "-", "-", "-", "-", _yes(e.use_dhchap), _yes(e.use_psk)]
@@ -119,8 +121,8 @@ def io_stats(reply: pb.namespace_io_stats_info) -> str:
         row("unmapped", reply.num_unmap_ops, reply.bytes_unmapped, reply.unmap_latency_ticks,
             reply.max_unmap_latency_ticks)], "")
     errors = ", ".join(f"{error.name} {count(error.value)}" for error in reply.io_error if error.value)
-    return (f"Namespace {reply.nsid} of {reply.subsystem_nqn}, block device {reply.bdev_name}, at this gateway\n{text}\n"
-            f"Errors: {errors or 'none'}")
+    return (f"Namespace {reply.nsid} of {reply.subsystem_nqn}, block device {reply.bdev_name}, at this gateway\n"
+            f"{text}\nErrors: {errors or 'none'}")
 
 
 def target_log(reply: pb.spdk_nvmf_log_flags_and_level_info) -> str:

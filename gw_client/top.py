@@ -34,7 +34,8 @@ nvmeof-gw top --count 60 > load.txt
 """)
 @click.option("-i", "--interval", "interval_s", type=click.FloatRange(0.2, 3600), default=2.0, show_default=True,
               metavar="SECONDS", help="Time between readings.")
-@click.option("-c", "--count", type=click.IntRange(1), metavar="N", help="End after this many; without it, with Ctrl-C.")
+@click.option("-c", "--count", type=click.IntRange(1), metavar="N",
+              help="End after this many; without it, with Ctrl-C.")
 @click.option("-s", "--sort", "order", type=click.Choice(list(ORDERS)), default="iops", show_default=True,
               help="Which namespaces come first.")
 @click.option("-n", "--subsystem", default="", metavar="NQN", help="Only this subsystem.")
@@ -45,10 +46,11 @@ def top(client: ApiClient, interval_s: float, count: Optional[int], order: str, 
     """Live I/O of each namespace and ANA group.
 
     A gateway knows the I/O that goes through its own target, which is that of the ANA groups it is optimized for; name
-    the others with --also to see all. On a terminal the picture is renewed in place; otherwise each reading is printed in
-    lines, and with --format json as one JSON object in a line.
+    the others with --also to see all. On a terminal the picture is renewed in place; otherwise each reading is printed
+    in lines, and with --format json as one JSON object in a line.
     """
-    watch = Watch([client, *(ApiClient(_further(client.server, address), client.format) for address in also)], subsystem)
+    further = [ApiClient(_further(client.server, address), client.format) for address in also]
+    watch = Watch([client, *further], subsystem)
     view: View = JsonLines() if client.format is Format.JSON else Screen() if Screen.possible() else Lines()
     try:
         watch.begin()
@@ -60,7 +62,7 @@ def top(client: ApiClient, interval_s: float, count: Optional[int], order: str, 
     except KeyboardInterrupt:
         view.end()
     finally:
-        for gateway in watch.gateways[1:]:
+        for gateway in further:
             gateway.close()
 
 
@@ -97,11 +99,11 @@ class Watch:
                 problems.append(str(failure))
                 continue
             names.append(after.answered_by)
-            rows = io_rates.of_gateway(before, after)
-            if rows is None:
+            rates = io_rates.of_gateway(before, after)
+            if rates is None:
                 problems.append(f"{after.answered_by} answers again; its I/O is shown with the next reading")
             else:
-                found.append({key: row for key, row in rows.items() if self.subsystem in ("", row.nqn)})
+                found.append({key: row for key, row in rates.items() if self.subsystem in ("", row.nqn)})
         rows = io_rates.merged(found)
         self._learn_images(rows)
         return Reading(time.time(), names, rows, problems, self._images)

@@ -35,7 +35,9 @@ def count(number: float) -> str:
 
 def megabytes(number_bytes: float) -> str:
     """In MB (10^6)."""
-    return "0" if not number_bytes else f"{number_bytes / 1e6:.2f}" if number_bytes < 99.5e6 else f"{number_bytes / 1e6:.0f}"
+    if not number_bytes:
+        return "0"
+    return f"{number_bytes / 1e6:.2f}" if number_bytes < 99.5e6 else f"{number_bytes / 1e6:.0f}"
 
 
 def milliseconds(seconds: Optional[float]) -> str:

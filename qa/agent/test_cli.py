@@ -311,7 +311,8 @@ def test_completion_is_printed_and_completes(shell):
     script = CliRunner().invoke(cli, ["completion", shell]).output
     assert "_NVMEOF_GW_COMPLETE" in script
     completed = CliRunner().invoke(cli, [], prog_name="nvmeof-gw", complete_var="_NVMEOF_GW_COMPLETE", env={
-        "_NVMEOF_GW_COMPLETE": f"{shell}_complete", "COMP_WORDS": "nvmeof-gw ns change_", "COMP_CWORD": "change_" if shell == "fish" else "2"}).output
+        "_NVMEOF_GW_COMPLETE": f"{shell}_complete", "COMP_WORDS": "nvmeof-gw ns change_",
+        "COMP_CWORD": "change_" if shell == "fish" else "2"}).output
     assert "change_visibility" in completed and "change_load_balancing_group" in completed
 
 

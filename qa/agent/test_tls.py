@@ -118,12 +118,13 @@ def test_the_command_line_client_shows_its_certificate_and_says_when_it_should_h
     trusted = str(authority.certificate_path)
     with Running(settings) as running:
         where = ["--server-address", ADDR, "--server-port", running.address.rpartition(":")[2]]
-        assert main([*where, "--client-key", key, "--client-cert", certificate, "--server-cert", trusted, "gw", "info"]) == 0
+        mine = [*where, "--client-key", key, "--client-cert", certificate, "--server-cert"]
+        assert main([*mine, trusted, "gw", "info"]) == 0
         assert "gw1" in capsys.readouterr().out
         assert main([*where, "gw", "info"]) == 1
         assert "give --client-key, --client-cert and --server-cert" in capsys.readouterr().err
-        stranger = [*where, "--client-key", key, "--client-cert", certificate, "--server-cert", certificate, "gw", "info"]
-        assert main(stranger) == 1 and "does it accept that of --client-cert" in capsys.readouterr().err
+        assert main([*mine, certificate, "gw", "info"]) == 1
+        assert "does it accept that of --client-cert" in capsys.readouterr().err
         for broken in ("--client-key", "--client-cert", "--server-cert"):
             files = {"--client-key": key, "--client-cert": certificate, "--server-cert": trusted, broken: __file__}
             assert main([*where, *(word for pair in files.items() for word in pair), "gw", "info"]) == 2
