@@ -143,10 +143,3 @@ def _outcome(made: Change, report: Report) -> Tuple[List[str], List[str]]:
     waiting = [text for subject, text in report.problem_of.items()
                if subject in report.waiting and configuration.nqn_of(subject) in owners]
     return failed, waiting
-
-
-def refuse_keys(request: Any, *names: str) -> None:
-    for name in names:
-        if getattr(request, name):
-            raise Refused(errno.EOPNOTSUPP, f"{name} (TLS and in-band authentication) is not offered by this "
-                          "version; nothing was changed, because doing it without would weaken access control")

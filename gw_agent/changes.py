@@ -132,8 +132,9 @@ def checked_listener(host_name: str, traddr: str, trsvcid: int, adrfam: str, sec
 
 def add_listener(now: Stored, nqn: str, listener: Listener) -> Change:
     """Of any gateway of the group; the one with that host name makes it."""
-    if listener.secure:
-        raise Refused(errno.EOPNOTSUPP, "secure listeners are not offered by this version; add it without TLS")
+    if listener.secure and subsystem(now, nqn).allow_any_host:
+        raise Refused(errno.EINVAL, f"subsystem {nqn} allows any host, and with TLS each host needs a key; remove host * "
+                      "first")
     subsystem(now, nqn)
     for other_nqn, other in sorted(now.configuration.subsystems.items()):
         for there in other.listeners:
@@ -142,6 +143,9 @@ def add_listener(now: Stored, nqn: str, listener: Listener) -> Change:
             if other_nqn == nqn and there.host_name == listener.host_name:
                 raise Refused(errno.EEXIST, f"subsystem {nqn} listens on {listener.address} of {listener.host_name} "
                               "already")
+            if there.host_name == listener.host_name and there.secure != listener.secure:
+                raise Refused(errno.EINVAL, f"{listener.address} is a listener {'with' if there.secure else 'without'} "
+                              f"TLS in subsystem {other_nqn}, and one port is one or the other; choose another port")
             if there.host_name != listener.host_name and not ipaddress.ip_address(there.traddr).is_unspecified:
                 raise Refused(errno.EADDRINUSE, f"{listener.address} is a listener of {there.host_name} in subsystem "
                               f"{other_nqn}, so it cannot be one of {listener.host_name} too; an address belongs to "

@@ -12,9 +12,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Dict, FrozenSet, List, Mapping, Tuple
+from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Tuple
 
 from gw_agent import nqn as names
+from gw_agent.host_keys import NO_KEYS, HostKeys, SealedKey
 
 VERSION_KEY = "omap_version"
 MODEL_NUMBER = "Ceph bdev Controller"
@@ -97,6 +98,13 @@ class Subsystem:
     hosts: FrozenSet[str] = frozenset()
     listeners: Tuple[Listener, ...] = ()
     namespaces: Mapping[int, Namespace] = field(default_factory=lambda: MappingProxyType({}))
+    dhchap_key: Optional[SealedKey] = None
+    """By which it proves to hosts who it is."""
+    host_keys: Mapping[str, HostKeys] = field(default_factory=lambda: MappingProxyType({}))
+    """Of the hosts that have any."""
+
+    def keys_of(self, host: str) -> HostKeys:
+        return self.host_keys.get(host, NO_KEYS)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,11 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
 from gw_agent import nqn as names
 from gw_agent.configuration import (DEFAULT_BLOCK_SIZE, DEFAULT_LISTENER_PORT, DEFAULT_MAX_NAMESPACES, QOS_FIELDS,
                                     VERSION_KEY, Configuration, Listener, Namespace, QosLimits, Subsystem, entry_key)
+from gw_agent.host_keys import NO_KEYS, HostKeys, SealedKey
+
+
+NO_KEY_OF_EXISTING_GATEWAYS = "<invalid>"
+"""What they store when they could not encrypt a key."""
 
 
 class Unreadable(ValueError):
@@ -27,11 +32,13 @@ class _Building:
     subsystem: Subsystem
     allow_any_host: bool = False
     hosts: Set[str] = field(default_factory=set)
+    host_keys: Dict[str, HostKeys] = field(default_factory=dict)
     listeners: Set[Listener] = field(default_factory=set)
     namespaces: Dict[int, Namespace] = field(default_factory=dict)
 
     def built(self) -> Subsystem:
         return replace(self.subsystem, allow_any_host=self.allow_any_host, hosts=frozenset(self.hosts),
+                       host_keys=MappingProxyType(self.host_keys),
                        listeners=tuple(sorted(self.listeners)), namespaces=MappingProxyType(self.namespaces))
 
 
@@ -63,7 +70,7 @@ class _Fields:
         except (ValueError, RecursionError):
             self._fields = None
         if not isinstance(self._fields, dict):
-            raise Unreadable(f"its value is not a JSON object: {text[:60]!r}")
+            raise Unreadable("its value is not a JSON object")   # which may hold a key, so none of it is shown
 
     def text(self, name: str, default: Optional[str] = None) -> str:
         value = self._fields.get(name, default)
@@ -86,34 +93,39 @@ class _Fields:
         """True when it is there and false; a field that is not there denies nothing."""
         return self._fields.get(name, True) is False
 
-    def refuse(self, name: str, why: str) -> None:
-        """For a field that asks for something that would silently not be enforced."""
-        if self._fields.get(name):
-            raise Unreadable(f"field {name} is set, but {why}")
+    def key(self, name: str, encrypted: str) -> Optional[SealedKey]:
+        """`encrypted`: the field that says whether it is."""
+        value = self._fields.get(name)
+        if not value:
+            return None
+        if not isinstance(value, str) or value == NO_KEY_OF_EXISTING_GATEWAYS:
+            raise Unreadable(f"field {name} holds no key; set it again")
+        return SealedKey(value, self.flag(encrypted))
 
 
 def _read_subsystem(key: str, fields: _Fields, building: Dict[str, _Building]) -> None:
     nqn = _checked(names.check_subsystem_nqn, fields.text("subsystem_nqn"))
     _check_key(key, entry_key("subsystem", nqn))
-    fields.refuse("dhchap_key", "in-band authentication is not served by this version; serving it without would "
-                  "weaken access control")
     if fields.denied("enable_ha"):
         raise Unreadable("field enable_ha is false, but every subsystem is served by all gateways of the group")
     building[nqn] = _Building(Subsystem(nqn, _checked(names.check_serial, fields.text("serial_number")),
-                                        fields.number("max_namespaces", DEFAULT_MAX_NAMESPACES, least=1)))
+                                        fields.number("max_namespaces", DEFAULT_MAX_NAMESPACES, least=1),
+                                        dhchap_key=fields.key("dhchap_key", "key_encrypted")))
 
 
 def _read_host(key: str, fields: _Fields, building: Dict[str, _Building]) -> None:
     subsystem = _subsystem(building, fields.text("subsystem_nqn"))
     host = _checked(names.check_host_nqn, fields.text("host_nqn"))
     _check_key(key, entry_key("host", subsystem.subsystem.nqn, host))
-    for name in ("psk", "dhchap_key"):
-        fields.refuse(name, "keys of hosts are not served by this version; allowing the host without would weaken "
-                      "access control")
+    keys = HostKeys(fields.key("dhchap_key", "key_encrypted"), fields.key("psk", "psk_encrypted"))
+    if host == names.ANY_HOST and keys != NO_KEYS:
+        raise Unreadable("it has a key, and allowing any host without would weaken access control")
     if host == names.ANY_HOST:
         subsystem.allow_any_host = True
     else:
         subsystem.hosts.add(host)
+        if keys != NO_KEYS:
+            subsystem.host_keys[host] = keys
 
 
 def _read_listener(key: str, fields: _Fields, building: Dict[str, _Building]) -> None:

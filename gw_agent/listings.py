@@ -26,7 +26,7 @@ def configured_subsystems(configuration: Configuration, cntlid_range: Tuple[int,
         nqn=subsystem.nqn, enable_ha=True, serial_number=subsystem.serial_number,
         model_number=subsystem.model_number, min_cntlid=cntlid_range[0], max_cntlid=cntlid_range[1],
         namespace_count=len(subsystem.namespaces), subtype="NVMe", max_namespaces=subsystem.max_namespaces,
-        has_dhchap_key=False, allow_any_host=subsystem.allow_any_host)
+        has_dhchap_key=subsystem.dhchap_key is not None, allow_any_host=subsystem.allow_any_host)
         for _, subsystem in sorted(configuration.subsystems.items())
         if nqn in ("", subsystem.nqn) and serial_number in ("", subsystem.serial_number)]
 
@@ -43,7 +43,8 @@ def listener_info(listener: Listener) -> pb.listener_info:
 
 
 def configured_hosts(subsystem: Subsystem) -> List[pb.host]:
-    return [pb.host(nqn=host, use_psk=False, use_dhchap=False) for host in sorted(subsystem.hosts)]
+    return [pb.host(nqn=host, use_psk=subsystem.keys_of(host).psk is not None,
+                    use_dhchap=subsystem.keys_of(host).dhchap is not None) for host in sorted(subsystem.hosts)]
 
 
 def configured_namespaces(configuration: Configuration, size_by_bdev: Mapping[str, int], nqn: str,
@@ -80,6 +81,7 @@ def connections(subsystem: Subsystem, controllers: Sequence[Mapping[str, Any]],
     connected. From the target's nvmf_subsystem_get_controllers and nvmf_subsystem_get_qpairs."""
     came_through = {qpair["cntlid"]: target_state.found_listener(qpair["listen_address"]) for qpair in qpairs
                     if qpair["qid"] == 0}
+    authenticated = {qpair["cntlid"] for qpair in qpairs if "auth" in qpair}
     secure = {_address(listener) for listener in subsystem.listeners if listener.secure}
     shown = []
     for controller in controllers:
@@ -90,7 +92,8 @@ def connections(subsystem: Subsystem, controllers: Sequence[Mapping[str, Any]],
         shown.append(pb.connection(
             nqn=controller["hostnqn"], connected=True, traddr=traddr, trsvcid=trsvcid, trtype="TCP",
             adrfam=pb.AddressFamily.Value(adrfam), qpairs_count=controller["num_io_qpairs"],
-            controller_id=controller["cntlid"], secure=address in secure, use_psk=False, use_dhchap=False))
+            controller_id=controller["cntlid"], secure=address in secure,
+            use_psk=address in secure, use_dhchap=controller["cntlid"] in authenticated))
     connected = {connection.nqn for connection in shown}
     return shown + [pb.connection(nqn=host, connected=False, traddr="<n/a>", trsvcid=0, qpairs_count=-1,
                                   controller_id=-1, use_psk=False, use_dhchap=False)

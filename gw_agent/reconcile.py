@@ -20,6 +20,7 @@ from gw_agent import configuration as stored
 from gw_agent import discovery
 from gw_agent import target_state
 from gw_agent.configuration import Configuration, Listener, Namespace, Subsystem
+from gw_agent.key_ring import KeyRing
 from gw_agent.settings import Settings
 from gw_agent.spdk_rpc import SpdkRpc
 from gw_agent.target_state import FoundNamespace, FoundSubsystem, TargetState
@@ -98,6 +99,7 @@ class _Run:
         self._wanted = wanted
         self._found = found
         self._steps = reconciler.steps
+        self._keys = KeyRing(reconciler.rpc, reconciler.steps, wanted, reconciler.settings.gateway)
         self._new_listeners: List[Tuple[str, Listener]] = []
         self._incomplete: Set[str] = set()
         """Subsystems with a namespace that waits for a context."""
@@ -190,7 +192,7 @@ class _Run:
                                    _later(setattr, found, "allow_any_host", False)))
             steps += [Step(stored.entry_key("host", nqn, host), f"remove host {host} from {nqn}",
                             target_state.remove_host(nqn, host), _later(found.hosts.discard, host))
-                      for host in sorted(found.hosts - subsystem.hosts)]
+                      for host in sorted(self._keys.hosts_to_remove(subsystem, found))]
         await self._steps.send(steps)
 
     # What is missing comes.
@@ -264,6 +266,7 @@ class _Run:
         await self._steps.send(access_steps.limit(self._pairs(), self._found))
 
     async def _add_hosts(self) -> None:
+        await self._keys.provide()
         steps = []
         for subsystem, found in self._pairs():
             nqn = subsystem.nqn
@@ -271,10 +274,9 @@ class _Run:
                 steps.append(Step(stored.entry_key("host", nqn, "*"), f"allow any host in {nqn}",
                                    target_state.allow_any_host(nqn, True),
                                    _later(setattr, found, "allow_any_host", True)))
-            steps += [Step(stored.entry_key("host", nqn, host), f"allow host {host} in {nqn}",
-                            target_state.add_host(nqn, host), _later(found.hosts.add, host))
-                      for host in sorted(subsystem.hosts - found.hosts)]
+            steps += self._keys.host_steps(subsystem, found)
         await self._steps.send(steps)
+        await self._keys.forget()
 
     async def _add_listeners(self) -> None:
         steps = []

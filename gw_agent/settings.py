@@ -44,6 +44,8 @@ class GatewaySettings:
     """Port of the gRPC API; 0: any free port, written to `run_dir`/api.json."""
     enable_auth: bool
     """Clients at `addr` must show a certificate (section [mtls])."""
+    encryption_key: Optional[str]
+    """File with the group's key, which encrypts those of hosts for the stored configuration (`group_key.py`)."""
     insecure_api: bool
     """Whoever reaches `addr` may do everything: for networks that nobody else is on. Log and health say so."""
     host_name: str
@@ -299,6 +301,7 @@ _OPTIONS: Dict[str, Dict[str, _Option]] = {
         "host_name": _Option(_host_name, "{gateway.name}"),
         "enable_auth": _Option(_flag, "false"),
         "insecure_api": _Option(_flag, "false"),
+        "encryption_key": _Option(_optional_path, ""),
         "run_dir": _Option(_run_dir, "/run/nvmeof-ha/{gateway.name}"),
         "log_file": _Option(_optional_path, ""),
         "log_level": _Option(_log_level, "INFO"),

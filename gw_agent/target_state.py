@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Set, Tuple
 
 from gw_agent.configuration import Listener, Namespace, QosLimits, Subsystem
+from gw_agent.host_keys import KeyNames
 from gw_agent.spdk_rpc import Request, RpcFailure, SpdkRpc
 
 READ_TIMEOUT_S = 5.0
@@ -49,6 +50,12 @@ class FoundSubsystem:
     namespaces: Dict[int, FoundNamespace] = field(default_factory=dict)
     hidden: Dict[int, Set[str]] = field(default_factory=dict)
     """By nsid of a namespace that not every host sees: the hosts that do."""
+    keys: Dict[str, KeyNames] = field(default_factory=dict)
+    """By host that has any."""
+
+    def allow(self, host: str, names: KeyNames) -> None:
+        self.hosts.add(host)
+        self.keys[host] = names
 
     def forget_namespace(self, nsid: int) -> None:
         self.namespaces.pop(nsid, None)
@@ -93,6 +100,9 @@ async def read(rpc: SpdkRpc) -> TargetState:
     for (nqn, nsid), hosts in hidden_namespaces(config).items():
         if nqn in found:
             found[nqn].hidden[nsid] = hosts
+    for (nqn, host), names in key_names(config).items():
+        if nqn in found:
+            found[nqn].keys[host] = names
     ours = [bdev for bdev in bdevs if OUR_BDEV.fullmatch(bdev["name"])]
     return TargetState(
         any(transport["trtype"].upper() == "TCP" for transport in transports), found,
@@ -128,6 +138,13 @@ def hidden_namespaces(config: List[Mapping[str, Any]]) -> Dict[Tuple[str, int], 
         elif request["method"] == "nvmf_ns_add_host":
             hidden.setdefault((params["nqn"], params["nsid"]), set()).add(params["host"])
     return hidden
+
+
+def key_names(config: List[Mapping[str, Any]]) -> Dict[Tuple[str, str], KeyNames]:
+    """By NQN and host; `config` as above."""
+    made = [request["params"] for request in config if request["method"] == "nvmf_subsystem_add_host"]
+    return {(params["nqn"], params["host"]): KeyNames(
+        params.get("dhchap_key", ""), params.get("dhchap_ctrlr_key", ""), params.get("psk", "")) for params in made}
 
 
 def _limits(bdev: Mapping[str, Any]) -> QosLimits:
@@ -212,8 +229,15 @@ def allow_any_host(nqn: str, allow: bool) -> Request:
     return "nvmf_subsystem_allow_any_host", {"nqn": nqn, "allow_any_host": allow}
 
 
-def add_host(nqn: str, host: str) -> Request:
-    return "nvmf_subsystem_add_host", {"nqn": nqn, "host": host}
+def add_host(nqn: str, host: str, names: KeyNames) -> Request:
+    """The keys are in the keyring."""
+    return "nvmf_subsystem_add_host", {"nqn": nqn, "host": host, **names.parameters}
+
+
+def set_keys(nqn: str, host: str, names: KeyNames) -> Request:
+    """Those for DH-HMAC-CHAP; what is not named is taken away. The host stays connected."""
+    return "nvmf_subsystem_set_keys", {
+        "nqn": nqn, "host": host, **{name: key for name, key in names.parameters.items() if name != "psk"}}
 
 
 def remove_host(nqn: str, host: str) -> Request:

@@ -58,10 +58,10 @@ def test_refusals_have_a_status_and_a_reason_and_change_nothing(stub, nqn, gatew
              "contains '_'"),
             (stub.create_subsystem(pb.create_subsystem_req(subsystem_nqn=nqn + "2")), errno.EINVAL,
              "ask for it with enable_ha"),
-            (stub.create_subsystem(pb.create_subsystem_req(subsystem_nqn=nqn + "2", dhchap_key="k")),
-             errno.EOPNOTSUPP, "weaken access control"),
+            (stub.create_subsystem(pb.create_subsystem_req(subsystem_nqn=nqn + "2", enable_ha=True, dhchap_key="k")),
+             errno.EINVAL, "does not begin with DHHC-1:"),
             (stub.delete_subsystem(pb.delete_subsystem_req(subsystem_nqn="nqn.x")), errno.ENOENT, "no subsystem"),
-            (stub.add_host(pb.add_host_req(subsystem_nqn=nqn, host_nqn=HOST, psk="k")), errno.EOPNOTSUPP, "psk"),
+            (stub.add_host(pb.add_host_req(subsystem_nqn=nqn, host_nqn=HOST, psk="k")), errno.EINVAL, "psk: the key"),
             (stub.list_hosts(pb.list_hosts_req(subsystem="nqn.x")), errno.ENOENT, "no subsystem"),
             (stub.create_listener(pb.create_listener_req(nqn=nqn, traddr=ADDR, host_name="gw9",
                                                          verify_host_name=True)), errno.ENODEV, "which is gw1"),
@@ -192,13 +192,6 @@ def test_ana_states_cannot_be_set_by_hand(stub):
         stub.set_ana_state(pb.ana_info())
     assert failure.value.code() == grpc.StatusCode.FAILED_PRECONDITION
     assert "follow the gateway map" in failure.value.details()
-
-
-def test_what_this_version_does_not_offer_says_so(stub):
-    with pytest.raises(grpc.RpcError) as failure:
-        stub.change_subsystem_key(pb.change_subsystem_key_req())
-    assert failure.value.code() == grpc.StatusCode.UNIMPLEMENTED
-    assert "change_subsystem_key is not offered" in failure.value.details()
 
 
 def test_the_gateway_tells_who_it_is(stub, gateway, group):

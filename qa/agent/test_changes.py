@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 
 import pytest
 
@@ -109,7 +110,10 @@ def test_a_listener_that_exists_or_whose_address_is_another_hosts_is_refused(one
     assert "belongs to one host" in refusal(errno.EADDRINUSE, changes.add_listener, now, OTHER, elsewhere)
     after(now, changes.add_listener(now, OTHER, LISTENER))
     after(now, changes.add_listener(now, NQN, Listener("gw2", "127.0.0.3", 4420)))
-    refusal(errno.EOPNOTSUPP, changes.add_listener, now, OTHER, Listener("gw1", "127.0.0.2", 4421, secure=True))
+    secure = replace(LISTENER, secure=True)
+    assert "one or the other" in refusal(errno.EINVAL, changes.add_listener, now, OTHER, secure)
+    now = after(now, changes.add_host(now, OTHER, "*"))
+    assert "remove host *" in refusal(errno.EINVAL, changes.add_listener, now, OTHER, replace(secure, trsvcid=4421))
 
 
 def test_listeners_on_the_unspecified_address_do_not_exclude_one_another(one):

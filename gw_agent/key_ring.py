@@ -1,0 +1,128 @@
+"""The keys of hosts in the running target: what it needs is put into its keyring, what it needs no more is taken away.
+
+A target reads a key from a file each time a host authenticates, so the file stays while the key is wanted: in
+`run_dir`/keys, mode 0600, best on a file system in memory as /run is. Promises: a key leaves its encrypted form for
+that file only; it is in no request, command line, log or error. A key that cannot be decrypted keeps its host out, or
+keeps the key before it if the host is connected.
+"""
+from __future__ import annotations
+
+import os
+from typing import Dict, List, Optional, Set
+
+from gw_agent import configuration as stored
+from gw_agent import target_state
+from gw_agent.configuration import Configuration, Subsystem
+from gw_agent.group_key import GroupKey, GroupKeyError
+from gw_agent.host_keys import PREFIX, HostKeys, KeyNames, SealedKey, keyring_name
+from gw_agent.settings import GatewaySettings
+from gw_agent.spdk_rpc import SpdkRpc
+from gw_agent.target_state import FoundSubsystem
+from gw_agent.target_steps import Step, StepSender
+
+DIRECTORY = "keys"
+
+
+class KeyRing:
+    """For one reconciliation: `hosts_to_remove`, then `provide`, then `host_steps`, then `forget`."""
+
+    def __init__(self, rpc: SpdkRpc, steps: StepSender, wanted: Configuration, settings: GatewaySettings) -> None:
+        self._rpc = rpc
+        self._steps = steps
+        self._group_key = GroupKey(settings.encryption_key)
+        self._directory = os.path.join(settings.run_dir, DIRECTORY)
+        self._sealed: Dict[str, SealedKey] = {}
+        self._names = {(nqn, host): self._named(subsystem, host, keys) for nqn, subsystem in wanted.subsystems.items()
+                       for host, keys in subsystem.host_keys.items()}
+        self._there: Set[str] = set()
+        self._unusable: Dict[str, str] = {}
+
+    def hosts_to_remove(self, subsystem: Subsystem, found: FoundSubsystem) -> Set[str]:
+        """Those that are not wanted, and those whose TLS key changed: a target takes no other one meanwhile."""
+        return {host for host in found.hosts if host not in subsystem.hosts
+                or found.keys.get(host, KeyNames()).psk != self._wanted(subsystem.nqn, host).psk}
+
+    async def provide(self) -> None:
+        """The wanted keys are in the target's keyring, or known to be unusable. Raises RpcFailure."""
+        if not self._sealed and not os.path.isdir(self._directory):
+            return
+        shown = await self._rpc.call("keyring_get_keys")
+        self._there = {key["name"] for key in shown if key["name"].startswith(PREFIX) and not key.get("removed")}
+        new = [name for name in sorted(self._sealed) if self._written(name) and name not in self._there]
+        await self._steps.send([Step(f"key {name}", "put it into the target's keyring",
+                                     ("keyring_file_add_key", {"name": name, "path": self._path(name)}),
+                                     lambda name=name: self._there.add(name)) for name in new])
+        for name in new:
+            if name not in self._there:
+                self._unusable[name] = self._steps.problem_of.pop(f"key {name}")
+
+    def host_steps(self, subsystem: Subsystem, found: FoundSubsystem) -> List[Step]:
+        """Hosts that are missing, and changed keys of those that are there, which stay connected."""
+        steps = []
+        for host in sorted(subsystem.hosts):
+            names, there = self._wanted(subsystem.nqn, host), found.keys.get(host, KeyNames())
+            if host in found.hosts and names.authentication == there.authentication:
+                continue
+            subject = stored.entry_key("host", subsystem.nqn, host)
+            reason = self._problem(names)
+            if reason is not None:
+                self._steps.problem_of[subject] = f"cannot use a key of host {host} in {subsystem.nqn}: {reason}"
+            elif host in found.hosts:
+                steps.append(Step(subject, f"change the keys of host {host} in {subsystem.nqn}",
+                                  target_state.set_keys(subsystem.nqn, host, names),
+                                  lambda host=host, names=names: found.keys.__setitem__(host, names)))
+            else:
+                steps.append(Step(subject, f"allow host {host} in {subsystem.nqn}",
+                                  target_state.add_host(subsystem.nqn, host, names),
+                                  lambda host=host, names=names: found.allow(host, names)))
+        return steps
+
+    async def forget(self) -> None:
+        """What is wanted no more leaves the keyring, then its file goes. Raises RpcUnreachable."""
+        if not self._there and not os.path.isdir(self._directory):
+            return
+        await self._steps.send([Step(f"key {name}", "take an old key out of the target's keyring",
+                                     ("keyring_file_remove_key", {"name": name}),
+                                     lambda name=name: self._there.discard(name))
+                                for name in sorted(self._there - set(self._sealed))])
+        for name in set(os.listdir(self._directory)) - set(self._sealed) - self._there:
+            os.unlink(self._path(name))
+
+    def _named(self, subsystem: Subsystem, host: str, keys: HostKeys) -> KeyNames:
+        owner = f"{subsystem.nqn}\n{host}"
+        ctrlr = subsystem.dhchap_key if keys.dhchap is not None else None   # a target takes it with a host's key only
+        return KeyNames(self._name("dhchap", owner, keys.dhchap), self._name("dhchap_ctrlr", subsystem.nqn, ctrlr),
+                        self._name("psk", owner, keys.psk))
+
+    def _name(self, kind: str, owner: str, key: Optional[SealedKey]) -> str:
+        if key is None:
+            return ""
+        name = keyring_name(kind, owner, key)
+        self._sealed[name] = key
+        return name
+
+    def _wanted(self, nqn: str, host: str) -> KeyNames:
+        return self._names.get((nqn, host), KeyNames())
+
+    def _problem(self, names: KeyNames) -> Optional[str]:
+        return next((self._unusable[name] for name in names.parameters.values() if name in self._unusable), None)
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self._directory, name)
+
+    def _written(self, name: str) -> bool:
+        """True when the key's file is there."""
+        path = self._path(name)
+        if os.path.exists(path):
+            return True
+        try:
+            text = self._group_key.open(self._sealed[name])
+            os.makedirs(self._directory, mode=0o700, exist_ok=True)
+            with open(os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+                file.write(text)
+            os.replace(path + ".new", path)
+        except GroupKeyError as error:
+            self._unusable[name] = str(error)
+        except OSError as error:
+            self._unusable[name] = f"{path} cannot be written: {error.strerror}"
+        return name not in self._unusable
