@@ -10,12 +10,20 @@ from gw_agent.pb import ha_pb2
 from gw_client import group_view
 from gw_client.units import count, size
 
+NUMBERS = frozenset((
+    "NSID", "Size", "Block size", "ANA group", "Own ANA group", "Namespaces", "Max", "Subsystems", "Listeners",
+    "I/O queues", "Controller ID", "Requests", "Data", "Average ms", "Longest ms", "IO/s", "MB/s read", "MB/s written",
+    "ms read", "ms written"))
+"""Headers of columns that are aligned to the right."""
 GroupStatus = Optional[ha_pb2.group_status_info]
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]], empty: str) -> str:
     """`empty` is the text where there is no row."""
-    return tabulate(rows, headers, disable_numparse=True) if rows else empty
+    if not rows:
+        return empty
+    return tabulate(rows, headers, disable_numparse=True,
+                    colalign=["right" if header in NUMBERS else "left" for header in headers])
 
 
 def pairs(rows: Sequence[Sequence[object]]) -> str:
