@@ -27,6 +27,8 @@ from gw_agent.boot_clock import boottime_s
 from gw_agent.config_store import ConfigStore, StoreError
 from gw_agent.contexts import ContextFailed
 from gw_agent.group_status import Known
+from gw_agent.move_words import MoveWords
+from gw_agent.mover import Mover
 from gw_agent.path_probe import PathProbe
 from gw_agent.probe_images import ProbeImages
 from gw_agent.pulse import Pulse
@@ -63,6 +65,8 @@ class Agent:
         self._stuck = StuckWatch(settings, client, PathProbe(client, settings.gateway.name).prompt,
                                  lambda: warden.seat_names, self._served, lambda: self._beacons.soon(True))
         self._run: Optional[TargetRun] = None
+        self._mover = Mover(settings.gateway.name, warden, self._store,
+                            MoveWords(control, settings.gateway.group, warden.pulse.beat), lambda: self._run)
         self._asked_for = NO_VERSION
         self._said_urgent: Tuple[Any, ...] = ()
         self._was_mute = False
@@ -70,7 +74,7 @@ class Agent:
     async def serve(self) -> None:
         """Never returns by itself."""
         await asyncio.gather(self._beacons.run(lambda: self._warden.timing.beacon_s, self._urgent), self._follow(),
-                             self._watch_urgency(), self._stuck.run(), self._serve_api())
+                             self._watch_urgency(), self._stuck.run(), self._mover.serve(), self._serve_api())
 
     # -- the target -------------------------------------------------------------------------------------------
 
@@ -236,6 +240,9 @@ class Agent:
         if self._run is None:
             raise RpcUnreachable("no target runs; what is stored is applied when one does")
         return await self._run.apply_now()
+
+    async def move_namespace(self, nqn: str, nsid: int, to: int) -> None:
+        await self._mover.move(nqn, nsid, to)
 
 
 async def _connect(settings: Settings) -> "rados.Rados":

@@ -7,8 +7,8 @@ listener has the state that was last asked for. Does not decide who may be optim
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import Any, Dict, FrozenSet, Iterable, List, Mapping, Set, Tuple
+from dataclasses import dataclass, replace
+from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Mapping, Set, Tuple
 
 from gw_agent.spdk_rpc import Request, RpcFailure, RpcTimeout, RpcUnreachable, SpdkRpc
 from nvmeof_ha_core.gateway import INACCESSIBLE, MIXED
@@ -41,8 +41,11 @@ class _Listener:
 class AnaStates:
     """Of one target."""
 
-    def __init__(self, rpc: SpdkRpc) -> None:
+    def __init__(self, rpc: SpdkRpc, wanted_group: Callable[[str, int, int], int] = lambda nqn, nsid, found: found
+                 ) -> None:
+        """`wanted_group`: which ANA group a request may name for a namespace (`shown_groups.py`)."""
         self._rpc = rpc
+        self._wanted_group = wanted_group
         self._nqns: Tuple[str, ...] = ()
         self._listeners: List[_Listener] = []
         self._asked: Dict[int, str] = {}
@@ -90,7 +93,9 @@ class AnaStates:
             self.states[ana_group_id] = MIXED
 
     def namespaces_of(self, ana_group_id: int) -> List[FoundNamespace]:
-        return [n for n in self.namespaces if n.ana_group_id == ana_group_id]
+        """Those that the target shows in this group, with the group that a drain names for them."""
+        return [replace(n, ana_group_id=self._wanted_group(n.nqn, n.nsid, n.ana_group_id))
+                for n in self.namespaces if n.ana_group_id == ana_group_id]
 
     def drifted(self) -> Dict[int, str]:
         """ANA groups that are not as they were last set, and how they are."""

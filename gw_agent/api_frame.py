@@ -51,6 +51,9 @@ class LocalGateway(KnowingGateway, Protocol):
         """Loads what is stored, makes the target equal to it, and sets the permitted ANA states. Raises RpcFailure
         and StoreError."""
 
+    async def move_namespace(self, nqn: str, nsid: int, to: int) -> None:
+        """Hands one namespace over to another ANA group. Raises Refused, RpcFailure and StoreError."""
+
 
 def answers(reply_type: Callable[..., Reply]) -> Callable[..., Any]:
     """For a method that returns `reply_type`, whose failures become its status and error_message."""

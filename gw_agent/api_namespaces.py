@@ -55,6 +55,13 @@ class NamespaceVerbs(ImageKeeping):
             await self.trash_image(trashed)
         return answer
 
+    @answers(pb.req_status)
+    async def namespace_change_load_balancing_group(
+            self, request: pb.namespace_change_load_balancing_group_req) -> pb.req_status:
+        """Any gateway can be asked; `auto_lb_logic` (it was not a person who asked) makes no difference."""
+        await self.local.move_namespace(request.subsystem_nqn, request.nsid, request.anagrpid)
+        return pb.req_status(status=0)
+
     @answers(pb.namespaces_info)
     async def list_namespaces(self, request: pb.list_namespaces_req) -> pb.namespaces_info:
         nqn = "" if request.subsystem == ALL_SUBSYSTEMS else request.subsystem

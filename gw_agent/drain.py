@@ -44,22 +44,22 @@ class Drain:
         """Raises RpcFailure."""
         if not namespaces:
             return
-        await self._look_first(sorted({n.bdev_name for n in namespaces}))
+        await self.look_first(sorted({n.bdev_name for n in namespaces}))
         replies = await self._rpc.pipeline([("nvmf_subsystem_set_ns_ana_group", {
             "nqn": n.nqn, "nsid": n.nsid, "anagrpid": n.ana_group_id}) for n in namespaces], CALL_TIMEOUT_S)
         for reply in replies:
             if isinstance(reply, RpcFailure):
                 raise reply
 
-    async def _look_first(self, bdevs: List[str]) -> None:
-        """Returns when no block device seems to hang."""
-        before, sampled, looks = self._operations, False, 0
-        while True:
+    async def look_first(self, bdevs: List[str], most_looks: Optional[int] = None) -> bool:
+        """Returns when no block device seems to hang; false when one still did after `most_looks`."""
+        before, sampled, looks, quick = self._operations, False, 0, True
+        while looks != most_looks:
             iostat = await self._rpc.call("bdev_get_iostat")
             now = _operations(iostat)
             quiet = [b for b in bdevs if now.get(b, 0) > 0 and now.get(b) == before.get(b)]
             if not quiet:
-                return
+                break
             depths = _depths(iostat) if sampled else {}
             if sampled and all(depths.get(b) == 0 for b in quiet):
                 break
@@ -73,8 +73,11 @@ class Drain:
             looks += 1
             await asyncio.sleep(SAMPLES_S if looks == 1 else LOOK_AGAIN_S)
             before = now
+        else:
+            quick = False
         if sampled:
             await self._sample(bdevs, 0)
+        return quick
 
     async def _sample(self, bdevs: List[str], period_us: int) -> None:
         await self._rpc.pipeline([(SAMPLING_RPC, {"name": b, "period": period_us}) for b in bdevs])

@@ -6,6 +6,8 @@ namespaces, subsystems, block devices, hosts), then comes what is missing: trans
 namespaces, hosts, and listeners last and inaccessible, so that no host ever finds a subsystem whose namespaces are
 still to come, or an ANA state that nobody permitted. What fails becomes a problem of that one thing; the rest goes on.
 
+A namespace's ANA group follows the stored one only as `moves.py` decides.
+
 Does not promise: to set an ANA state; nor to finish a removal quickly (see `target_steps.py`: a target waits for the
 namespace's I/O in flight).
 """
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Any, Callable, FrozenSet, List, Mapping, Optional, Protocol, Sequence, Set, Tuple
+from typing import Any, Awaitable, Callable, FrozenSet, List, Mapping, Optional, Protocol, Sequence, Set, Tuple
 
 from gw_agent import access_steps
 from gw_agent import configuration as stored
@@ -21,8 +23,10 @@ from gw_agent import discovery
 from gw_agent import target_state
 from gw_agent.configuration import Configuration, Listener, Namespace, Subsystem
 from gw_agent.key_ring import KeyRing
+from gw_agent.moves import Key, Move
 from gw_agent.settings import Settings
-from gw_agent.spdk_rpc import SpdkRpc
+from gw_agent.shown_groups import ShownGroups
+from gw_agent.spdk_rpc import Request, SpdkRpc
 from gw_agent.target_state import FoundNamespace, FoundSubsystem, TargetState
 from gw_agent.target_steps import Step, StepSender
 
@@ -73,29 +77,43 @@ class Report:
 
 
 class Reconciler:
-    """Applies configurations to one running target, one at a time. A new target needs a new one."""
+    """Applies configurations to one running target, one at a time. A new target needs a new one.
 
-    def __init__(self, rpc: SpdkRpc, settings: Settings, contexts: ContextSource,
-                 cntlid_range: Tuple[int, int]) -> None:
+    `quiet`: false when a block device's I/O in flight makes no progress, so that nothing should wait for its end."""
+
+    def __init__(self, rpc: SpdkRpc, settings: Settings, contexts: ContextSource, cntlid_range: Tuple[int, int],
+                 groups: Optional[ShownGroups] = None,
+                 quiet: Optional[Callable[[str], Awaitable[bool]]] = None) -> None:
         self.rpc = rpc
         self.settings = settings
         self.contexts = contexts
         self.cntlid_range = cntlid_range
+        self.groups = groups or ShownGroups()
+        self.quiet = quiet
         self.steps = StepSender(rpc)
         self._applying = asyncio.Lock()
 
-    async def apply(self, wanted: Configuration) -> Report:
-        """Raises RpcFailure when the target cannot be read, RpcUnreachable when it is gone."""
+    async def apply(self, wanted: Configuration, moving: Sequence[Move] = (), agreed: Mapping[Key, int] = {},
+                    passed: bool = True) -> Report:
+        """`moving`: the stored moves. `agreed`: where the last ones left namespaces. `passed`: namespaces may be put into
+        their groups (`moves.passed`). Raises RpcFailure when the target cannot be read, RpcUnreachable when it is gone."""
         async with self._applying:
             self.steps.begin()
-            return await _Run(self, wanted, await target_state.read(self.rpc)).go()
+            found = await target_state.read(self.rpc)
+            shown = self.groups.shown(wanted, moving, agreed, {
+                nqn: {nsid: namespace.ana_group_id for nsid, namespace in subsystem.namespaces.items()}
+                for nqn, subsystem in found.subsystems.items()})
+            return await _Run(self, shown, found, frozenset(move.key for move in moving), passed).go()
 
 
 class _Run:
     """One `apply`: the difference between `wanted` and `found`, step by step. `found` follows what was done."""
 
-    def __init__(self, reconciler: Reconciler, wanted: Configuration, found: TargetState) -> None:
+    def __init__(self, reconciler: Reconciler, wanted: Configuration, found: TargetState, moving: FrozenSet[Key],
+                 passed: bool) -> None:
         self._own = reconciler
+        self._moving = moving
+        self._passed = passed
         self._wanted = wanted
         self._found = found
         self._steps = reconciler.steps
@@ -129,6 +147,10 @@ class _Run:
                      for nqn, found in self._found.subsystems.items() if self._same_subsystem(nqn, found)}
         namespaces = {nqn: {nsid: namespace.ana_group_id for nsid, namespace in found.namespaces.items()}
                       for nqn, found in self._found.subsystems.items()}
+        for (nqn, nsid), shown in self._own.groups.changed.items():
+            self._steps.problem_of.setdefault(stored.entry_key("namespace", nqn, nsid), (
+                f"the stored ANA group of namespace {nsid} of {nqn} was changed without a move; it stays in group {shown} "
+                "here until a gateway has stored it as one (not where max_namespaces is too small)"))
         return Report(dict(self._steps.problem_of), listeners, namespaces, tuple(self._new_listeners),
                       frozenset(self._waiting | self._steps.waiting))
 
@@ -241,22 +263,53 @@ class _Run:
                 self._own.contexts.released(namespace.bdev_name)
 
     async def _add_namespaces(self) -> None:
-        adds, moves = [], []
+        adds, changes = [], []
         for subsystem, found in self._pairs():
-            nqn = subsystem.nqn
             for nsid, namespace in sorted(subsystem.namespaces.items()):
-                subject = stored.entry_key("namespace", nqn, nsid)
                 there = found.namespaces.get(nsid)
-                new = FoundNamespace(namespace.bdev_name, namespace.uuid, namespace.ana_group_id)
-                note = _later(found.namespaces.__setitem__, nsid, new)
                 if there is None and namespace.bdev_name in self._found.bdevs:
-                    adds.append(Step(subject, f"add namespace {nsid} to {nqn}",
-                                      target_state.add_namespace(nqn, namespace), note))
-                elif there is not None and there.ana_group_id != namespace.ana_group_id:
-                    moves.append(Step(subject, f"move namespace {nsid} of {nqn} to ANA group "
-                                       f"{namespace.ana_group_id}", target_state.set_ana_group(nqn, namespace), note))
+                    if not self._waits_for_fence(subsystem.nqn, namespace):
+                        adds.append(self._group_step(subsystem.nqn, found, namespace, "add namespace {} of {} in",
+                                                     target_state.add_namespace(subsystem.nqn, namespace)))
+                elif there is not None and self._own.groups.to_set(subsystem, nsid, there.ana_group_id):
+                    if not self._waits_for_fence(subsystem.nqn, namespace):
+                        changes.append((namespace, self._group_step(
+                            subsystem.nqn, found, namespace, "move namespace {} of {} to",
+                            target_state.set_ana_group(subsystem.nqn, namespace))))
         await self._steps.send(adds)
-        await self._steps.send_and_wait_for_io(moves)
+        await self._steps.send_and_wait_for_io([step for namespace, step in changes
+                                                if await self._quiet(namespace, step.subject)])
+
+    def _group_step(self, nqn: str, found: FoundSubsystem, namespace: Namespace, what: str,
+                    request: Request) -> Step:
+        self._own.groups.asking(nqn, namespace.nsid)
+
+        def done() -> None:
+            found.namespaces[namespace.nsid] = FoundNamespace(namespace.bdev_name, namespace.uuid,
+                                                              namespace.ana_group_id)
+            self._own.groups.answered(nqn, namespace.nsid, namespace.ana_group_id)
+
+        return Step(stored.entry_key("namespace", nqn, namespace.nsid),
+                    f"{what.format(namespace.nsid, nqn)} ANA group {namespace.ana_group_id}", request, done)
+
+    def _waits_for_fence(self, nqn: str, namespace: Namespace) -> bool:
+        """It may not be put into its group yet; into limbo it may be at any time."""
+        if self._passed or (nqn, namespace.nsid) in self._moving:
+            return False
+        subject = stored.entry_key("namespace", nqn, namespace.nsid)
+        self._waiting.add(subject)
+        self._steps.problem_of[subject] = (f"namespace {namespace.nsid} of {nqn} waits: the target's RADOS clients have "
+                                           "not seen the OSD map that fences its last gateway")
+        return True
+
+    async def _quiet(self, namespace: Namespace, subject: str) -> bool:
+        if self._own.quiet is None or await self._own.quiet(namespace.bdev_name):
+            return True
+        self._waiting.add(subject)
+        self._steps.problem_of[subject] = (f"namespace {namespace.nsid} cannot be moved to ANA group "
+                                           f"{namespace.ana_group_id} yet: its I/O in flight makes no progress; look "
+                                           "at `ceph health`")
+        return False
 
     async def _set_access(self) -> None:
         """Who sees each namespace, and how much may be done with it."""

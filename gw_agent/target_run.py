@@ -13,15 +13,18 @@ import json
 import logging
 from typing import Any, Callable, Coroutine, Dict, FrozenSet, List, Optional, Tuple
 
+from gw_agent import moves
 from gw_agent.ana import AnaStates
-from gw_agent.config_store import ConfigStore, StoreError
-from gw_agent.contexts import Contexts
+from gw_agent.config_store import ConfigStore, Stored, StoreError
+from gw_agent.contexts import ContextFailed, Contexts
 from gw_agent.drain import Drain
+from gw_agent.moves import Held
 from gw_agent.plan_runner import PlanRunner
 from gw_agent.probe_images import ProbeImages
 from gw_agent.reconcile import Reconciler, Report
 from gw_agent.settings import Settings
-from gw_agent.spdk_rpc import RpcTimeout, RpcUnreachable, SpdkRpc
+from gw_agent.shown_groups import ShownGroups
+from gw_agent.spdk_rpc import RpcFailure, RpcTimeout, RpcUnreachable, SpdkRpc
 from gw_agent.warden_client import WardenClient
 from nvmeof_ha_core.events import TargetState
 from nvmeof_ha_core.model import Gateway, Instance, Subsystem, controller_ids
@@ -32,6 +35,8 @@ CONNECT_RETRY_S = 0.05
 LOOK_S = 1.0
 APPLY_RETRY_S = 1.0
 TRANSIENT_FAILURES = 3
+MOST_LOOKS = 12
+"""Half a second: whether a namespace's I/O hangs."""
 
 
 class TargetRun:
@@ -47,6 +52,8 @@ class TargetRun:
         self._drain: Optional[Drain] = None
         self._reconciler: Optional[Reconciler] = None
         self._report = Report()
+        self._applying = asyncio.Lock()
+        self._stored_fence = 0
         self._problems: FrozenSet[str] = frozenset()
         self._completed = 0
         self.instance = instance
@@ -54,6 +61,9 @@ class TargetRun:
         self.ana: Optional[AnaStates] = None
         self.contexts: Optional[Contexts] = None
         self.plan: Optional[PlanRunner] = None
+        self.groups = ShownGroups()
+        self.held: Tuple[Optional[Stored], FrozenSet[Held]] = (None, frozenset())
+        """The configuration that was applied last, and what of its moves this target holds."""
         self.state = TargetState.STARTING
         self.open_subsystems: Tuple[str, ...] = ()
         """NQNs of those that allow any host."""
@@ -78,7 +88,7 @@ class TargetRun:
         self.rpc = await self._connect()
         try:
             methods = frozenset(await self.rpc.call("rpc_get_methods"))
-            self.ana = AnaStates(self.rpc)
+            self.ana = AnaStates(self.rpc, self.groups.wanted)
             await self.ana.read_back()
             self._drain = Drain(self.rpc, methods)
             self.contexts = Contexts(self.rpc, self._settings, methods, self._images, self._warden.pulse,
@@ -94,16 +104,33 @@ class TargetRun:
         """Make the target equal to what is stored. Raises RpcFailure, StoreError."""
         if self._reconciler is None or self.ana is None:
             raise RpcUnreachable("the target is not configured yet; try again in a moment")
-        stored = await (await asyncio.shield(self._store)).load()
-        report = await self._reconciler.apply(stored.configuration)
-        self._report = report
-        self.open_subsystems = tuple(nqn for nqn, subsystem in sorted(stored.configuration.subsystems.items())
-                                     if subsystem.allow_any_host)
-        self._tell_problems(list(stored.problems) + report.problems)
-        if await self.ana.read_back():
-            self._warden.pulse.beat()
+        async with self._applying:   # read and applied in one: an older version must not be applied after a newer one
+            stored = await (await asyncio.shield(self._store)).load()
+            moving, _ = moves.stored_moves(stored.omap)
+            passed = await self._pass_stored_fence(moves.stored_fence(stored.omap))
+            report = await self._reconciler.apply(stored.configuration, moving, moves.agreed_groups(stored.omap), passed)
+            self._report = report
+            self.open_subsystems = tuple(nqn for nqn, subsystem in sorted(stored.configuration.subsystems.items())
+                                         if subsystem.allow_any_host)
+            self._tell_problems(list(stored.problems) + report.problems)
+            before, self.held = self.held, (stored, self.groups.held(stored.configuration, moving))
+        changed = await self.ana.read_back()
+        if changed:
             self._soon(False)
+        if changed or before != self.held:
+            self._warden.pulse.beat()
         return report
+
+    async def _pass_stored_fence(self, fence: int) -> bool:
+        """Every context, also one that is made later, has seen the fence that a completed move stands on."""
+        assert self.contexts is not None
+        self._stored_fence = max(self._stored_fence, fence)
+        if not moves.passed(fence, self.contexts.passed_osd_epoch):
+            try:
+                await self.contexts.barrier(fence)
+            except (ContextFailed, RpcFailure) as error:
+                log.warning("the barrier for OSD map %d of a completed move was not passed: %s", fence, error)
+        return moves.passed(fence, self.contexts.passed_osd_epoch)
 
     async def _connect(self) -> SpdkRpc:
         while True:
@@ -125,7 +152,10 @@ class TargetRun:
         while record is None:
             await self._warden.pulse.after(self._warden.pulse.count)
             record = self.committed()
-        self._reconciler = Reconciler(self.rpc, self._settings, self.contexts, controller_ids(record.ana_group_id))
+        # Only now may the configuration be read: who completes a move counts the instances that the map names, and
+        # relies on it that others read later (`moves.py`).
+        self._reconciler = Reconciler(self.rpc, self._settings, self.contexts, controller_ids(record.ana_group_id),
+                                      self.groups, self._quiet)
         while True:
             try:
                 await self.apply_now()
@@ -184,9 +214,13 @@ class TargetRun:
             log.warning("%s", problem)
         self._problems = frozenset(problems)
 
+    async def _quiet(self, bdev_name: str) -> bool:
+        assert self._drain is not None
+        return await self._drain.look_first([bdev_name], MOST_LOOKS)
+
     def _newest_fence(self) -> int:
         permits = self._warden.view.permits
-        return 0 if permits is None else max((g.osd_epoch for g in permits.ana_groups), default=0)
+        return max([self._stored_fence, *(g.osd_epoch for g in (() if permits is None else permits.ana_groups))])
 
     def _dead_addresses(self) -> FrozenSet[str]:
         permits = self._warden.view.permits

@@ -11,6 +11,7 @@ from testbed.ports import free_ports
 
 from gw_agent import target_state
 from gw_agent.configuration import Configuration, Listener, Namespace, QosLimits, Subsystem
+from gw_agent.moves import Move
 from gw_agent.reconcile import Reconciler
 
 ADDR = "127.0.0.2"
@@ -227,16 +228,30 @@ def test_a_namespace_that_became_another_one_is_replaced(gateway, subsystem, ima
     assert state.subsystems[subsystem.nqn].namespaces[1].uuid == new.uuid
 
 
-def test_a_namespace_changes_its_ana_group_in_place(gateway, subsystem):
-    async def use(reconciler, contexts, rpc):
-        await reconciler.apply(of(subsystem))
-        moved = replace(subsystem.namespaces[1], ana_group_id=2)
-        report = await reconciler.apply(of(replace(subsystem, namespaces={**subsystem.namespaces, 1: moved})))
-        return report, await target_state.read(rpc), list(contexts.released_names)
+def test_a_namespace_moves_through_limbo_and_keeps_its_group_if_others_change_it(gateway, subsystem):
+    wide = replace(subsystem, max_namespaces=64)
+    key, move = (wide.nqn, 1), Move(wide.nqn, 1, 1, 2, 3, "gw1")
 
-    report, state, released = gateway(use)
-    assert report.applied and report.namespaces[subsystem.nqn] == {1: 2, 2: 2}
-    assert state.subsystems[subsystem.nqn].namespaces[1].ana_group_id == 2 and released == []
+    def with_group(group):
+        return of(replace(wide, namespaces={**wide.namespaces, 1: replace(wide.namespaces[1], ana_group_id=group)}))
+
+    async def use(reconciler, contexts, rpc):
+        seen = []
+        for wanted, moving, agreed in ((1, (), {}), (2, (), {}), (1, (move,), {}), (2, (), {key: 2}), (1, (), {key: 2})):
+            report = await reconciler.apply(with_group(wanted), moving, agreed)
+            held = reconciler.groups.held(with_group(wanted), moving)
+            seen.append((report.namespaces[wide.nqn][1], bool(held), report.applied))
+        restarted = Reconciler(rpc, reconciler.settings, contexts, CNTLIDS)
+        waits = await restarted.apply(with_group(1), (move,), {key: 2}, passed=False)
+        held = restarted.groups.held(with_group(1), (move,))
+        late = await restarted.apply(with_group(1), (), {key: 1}, passed=False)
+        return seen, (waits.namespaces[wide.nqn][1], bool(held)), late, list(contexts.released_names)
+
+    seen, again, late, released = gateway(use)
+    assert seen == [(1, False, True), (1, False, False), (64, True, True), (2, False, True), (2, False, False)]
+    assert again == (64, True)
+    assert late.namespaces[wide.nqn][1] == 64 and late.retry, "the fence's OSD map was not seen"
+    assert released == []
 
 
 def test_a_missing_image_is_a_problem_of_its_namespace_and_the_rest_is_served(gateway, subsystem):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
-from . import register_search, register_world
+from . import namespace_search, namespace_world, register_search, register_world
 from .search import Found, Search, steady
 from .world import Budget, World, start
 
@@ -64,6 +64,26 @@ class RegisterScope:
         return register_search.explore(world, self.begin, most_states or self.most_states)
 
 
+@dataclass(frozen=True)
+class NamespaceScope:
+    """``counts``: arguments of ``namespace_world.start``."""
+
+    name: str
+    gateways: int
+    counts: Tuple[Tuple[str, int], ...]
+    least_states: int
+    most_states: int = 60_000
+    seconds: int = 5
+
+    @property
+    def begin(self) -> str:
+        return " ".join(["explored namespace gateways", str(self.gateways), *_words(dict(self.counts))])
+
+    def explore(self, most_states: Optional[int] = None) -> Found:
+        world = namespace_world.start(self.gateways, **dict(self.counts))
+        return namespace_search.explore(world, self.begin, most_states or self.most_states)
+
+
 def _words(counts: Dict[str, Any]) -> List[str]:
     return [f"{name.replace('_', '-')} {count}" for name, count in counts.items() if count]
 
@@ -85,6 +105,11 @@ def from_words(words: Sequence[str]) -> World:
 
 def register(name: str, least_states: int, most_states: int = 60_000, **counts: int) -> RegisterScope:
     return RegisterScope(name, tuple(counts.items()), least_states, most_states)
+
+
+def namespace(name: str, least_states: int, gateways: int = 2, most_states: int = 60_000,
+              **counts: int) -> NamespaceScope:
+    return NamespaceScope(f"namespace, {name}", gateways, tuple(counts.items()), least_states, most_states)
 
 
 MGR = {"mgr_replacements": 1}
@@ -141,4 +166,17 @@ REGISTER: Tuple[RegisterScope, ...] = (
     register("register: a lost seat and a reader", 22118, 25_000, mgrs=1, decisions=1, readers=1, rounds=1, losses=1),
 )
 
-SCOPES: Tuple[Union[Scope, RegisterScope], ...] = CORE + REGISTER
+NAMESPACE: Tuple[NamespaceScope, ...] = (
+    namespace("two moves", 39_252, asks=2),
+    namespace("a move while a target dies and another one starts", 60_000, asks=1, crashes=1, starts=1),
+    namespace("a move while a gateway freezes", 30_117, asks=1, freezes=1),
+    namespace("a move while an agent restarts", 6_834, asks=1, agent_restarts=1),
+    namespace("a move while an ANA group is handed over", 60_000, asks=1, handovers=1),
+    namespace("others change the group, and a target dies", 6_284, others_change=1, crashes=1),
+    namespace("others change the group twice", 52_294, others_change=2),
+    namespace("a move while I/O hangs", 1_307, asks=1, hangs=1),
+    namespace("three gateways, a move", 20_573, 3, asks=1),
+    namespace("three gateways, a move while a target dies", 40_000, 3, 40_000, asks=1, crashes=1),
+)
+
+SCOPES: Tuple[Union[Scope, RegisterScope, NamespaceScope], ...] = CORE + REGISTER + NAMESPACE

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Dict, NamedTuple, Tuple
 
 QA = Path(__file__).parents[1]
-SOURCES: Dict[str, Path] = {"nvmeof_ha": QA.parent / "mgr_module" / "nvmeof_ha", "sim": QA / "sim"}
+SOURCES: Dict[str, Path] = {"nvmeof_ha": QA.parent / "mgr_module" / "nvmeof_ha", "sim": QA / "sim",
+                            "gw_agent": QA.parent / "gw_agent"}
 """Top-level packages that are copied; the rest is used as it is.  The simulation stands for what carries out the agent's
 plan, whose guards are taken away there."""
 

@@ -17,6 +17,8 @@ NOTICED = 7
 
 SEEDS = 40
 STATES = 2500
+NAMESPACE_STATES = 60_000
+"""They are small: these take as long."""
 
 QA = Path(__file__).parents[1]
 
@@ -35,10 +37,11 @@ def scenarios(what: str) -> Noticed:
 
 
 def explore(what: str) -> Noticed:
-    from explore.scopes import SCOPES
+    from explore.scopes import SCOPES, NamespaceScope
     for scope in SCOPES:
         if what in ("", scope.name):
-            found = _found(lambda scope=scope: scope.explore(STATES) and "")
+            states = NAMESPACE_STATES if isinstance(scope, NamespaceScope) else STATES
+            found = _found(lambda scope=scope, states=states: scope.explore(states) and "")
             if found:
                 return scope.name, found
     return None

@@ -9,6 +9,7 @@ from .copies import Mutant, Patch
 MACHINE, EMISSION, INTENT = "nvmeof_ha/core/machine.py", "nvmeof_ha/core/emission.py", "nvmeof_ha/core/intent.py"
 REGISTER, GATEWAY, LEASE = "nvmeof_ha/core/register.py", "nvmeof_ha/core/gateway.py", "nvmeof_ha/core/lease.py"
 PLACEMENT, DETECTOR = "nvmeof_ha/core/placement.py", "nvmeof_ha/core/detector.py"
+MOVES = "gw_agent/moves.py"
 STANDBY, SIM_AGENT = "nvmeof_ha/core/standby.py", "sim/agent.py"
 FENCER, SEATS, TAKEOVER = "nvmeof_ha/fencer.py", "nvmeof_ha/seats.py", "nvmeof_ha/takeover.py"
 
@@ -215,4 +216,24 @@ STANDBYS: Tuple[Mutant, ...] = (
         "if call.sos.gid == gid]", "if call.sos.gid]"),
 )
 
-MUTANTS: Tuple[Mutant, ...] = INSTANCES + ADDRESSES + FENCES + LEASES + REGISTERS + CONFIRMATIONS + DOUBTS + STANDBYS
+NAMESPACES: Tuple[Mutant, ...] = (
+    one("a move does not wait for a gateway that is not AVAILABLE", MOVES,
+        "        if gateway.instance is not None and (word",
+        "        if gateway.availability is Availability.AVAILABLE and word is not None and (word"),
+    one("what was held for an earlier move counts for the next", MOVES,
+        "                                             or held not in word.held):",
+        "                                             or held[:2] not in {h[:2] for h in word.held}):"),
+    one("a move is completed over an instance that is not fenced", MOVES,
+        "        if departed.osd_epoch is None and departed.addresses:\n            waits.append",
+        "        if False:\n            waits.append"),
+    one("a completed move forgets what was fenced", MOVES, "    if osd_epoch > stored_fence(omap):\n", "    if False:\n"),
+    one("a group that others changed is followed at once", MOVES,
+        "        return stored if agreed is None else agreed\n    return found\n",
+        "        return stored if agreed is None else agreed\n    return stored\n"),
+    one("a namespace leaves limbo for the group that others stored", MOVES,
+        "        return stored if agreed is None else agreed\n", "        return stored\n"),
+    one("a move that is not completed is never taken back", MOVES,
+        "    return Verdict.TAKE_BACK if age_s >= LIMIT_S + delay_s else Verdict.WAIT\n", "    return Verdict.WAIT\n"),
+)
+
+MUTANTS: Tuple[Mutant, ...] = NAMESPACES + INSTANCES + ADDRESSES + FENCES + LEASES + REGISTERS + CONFIRMATIONS + DOUBTS + STANDBYS
