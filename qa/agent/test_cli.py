@@ -1,6 +1,7 @@
 """Claims about nvmeof-gw: its arguments alone, and the whole way to a running gateway."""
 from __future__ import annotations
 
+import base64
 import json
 import os
 import pty
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 import uuid
+import zlib
 from pathlib import Path
 
 import click
@@ -37,9 +39,13 @@ SECOND_HOST = HOST[:-1] + "0"
 @pytest.fixture(scope="module")
 def gateway(nvmf_tgt, cluster, tmp_path_factory):
     directory = tmp_path_factory.mktemp("cli")
+    group_key = directory / "group.key"
+    group_key.touch(mode=0o600)
+    group_key.write_text(base64.b64encode(os.urandom(32)).decode())
+    settings = gateway_settings(directory, cluster, group="cli", more=f"encryption_key = {group_key}\n")
     with rados.Rados(conffile=str(cluster.conf), name="client.admin") as ceph, \
             running_target(nvmf_tgt, directory) as path, \
-            StandaloneGateway(ceph, gateway_settings(directory, cluster, group="cli"), path) as running:
+            StandaloneGateway(ceph, settings, path) as running:
         yield running
 
 
@@ -104,6 +110,26 @@ def test_of_several_hosts_each_is_tried_and_a_refused_one_is_named(run, nqn):
     assert "not-an-nqn" in err and "failed" in err
     assert run("host", "del", "-n", nqn, "-t", HOST, "-t", SECOND_HOST)[0] == 0
     assert "No hosts may connect" in run("host", "list", "-n", nqn)[1]
+
+
+def test_a_key_gets_from_its_file_to_the_gateway_and_is_never_printed(run, nqn, tmp_path):
+    secret = bytes(range(32))
+    key = f"DHHC-1:01:{base64.b64encode(secret + zlib.crc32(secret).to_bytes(4, 'little')).decode()}:"
+    file = tmp_path / "key"
+    file.write_text(key + "\n")
+
+    def used():
+        return re.search(rf"{HOST} +(yes|no)", run("host", "list", "-n", nqn)[1])[1]
+
+    for command, uses in ((("add", "-t", HOST, "--dhchap-key", str(file)), "yes"),
+                          (("change_key", "-t", HOST, "--no-key"), "no"),
+                          (("change_key", "-t", HOST, "-k", str(file)), "yes"),
+                          (("change_key", "-t", HOST, "-k", str(file)), "yes")):
+        code, out, err = run("host", command[0], "-n", nqn, *command[1:])
+        assert (code, err) == (0, "") and used() == uses and key not in out, command
+    file.write_text("DHHC-1:01:nonsense:")
+    code, out, err = run("host", "change_key", "-n", nqn, "-t", HOST, "-k", str(file))
+    assert (code, out, used()) == (1, "", "yes") and "failed" in err and "nonsense" not in err
 
 
 def test_every_command_says_what_it_did_or_why_not(run, nqn):
