@@ -96,6 +96,20 @@ def test_health_names_a_subsystem_that_allows_any_host(pair):
     wait_for_health(pair.cluster, 'NVMEOF_HA_EXPOSED', f'subsystem {pair.nqn} allows any host')
 
 
+def test_each_gateway_tells_the_whole_group_and_its_counters(pair):
+    for gateway in pair.gateways:
+        told = json.loads(cli(gateway, '--format', 'json', 'status').stdout)
+        assert (told['answered_by'], told['not_serving']) == (gateway.name, '') and told['map_age_s'] < 5
+        assert [(g['name'], g['availability'], g['problems']) for g in told['gateways']] == [
+            (pair.one.name, 'AVAILABLE', []), (pair.two.name, 'AVAILABLE', [])]
+        assert [(a['holder'], a['phase'], a['namespaces']) for a in told['ana_groups']] == [
+            (pair.one.name, 'ACTIVE', 1), (pair.two.name, 'ACTIVE', 1)]
+        assert {a['id']: a['target_state'] for a in told['ana_groups']} == pair.well[gateway.name]
+    also = f'{pair.two.address}:{pair.two.api_port}'
+    seen = json.loads(cli(pair.one, '--format', 'json', 'top', '-i', '0.5', '-c', '1', '--also', also).stdout)
+    assert [(n['nsid'], n['optimized_at']) for n in seen['namespaces']] == [(1, pair.one.name), (2, pair.two.name)]
+
+
 @pytest.mark.parametrize('damaged', [1, 2, 3])
 @pytest.mark.parametrize('value, said', [(b'\x00garbage', 'not JSON'), (b'{"format": 2}', 'format 2, this release')])
 def test_seats_with_garbage_or_a_newer_map_get_theirs_back_while_the_gateways_serve(pair, damaged, value, said):
