@@ -67,6 +67,10 @@ def declarations(prefixes: Iterable[str]) -> List[Dict[str, Any]]:
          "desc": "gateways and ANA groups, where each is served, and why what is out of order is so"},
         {"cmd": f"{prefix} ok-to-stop {place} name=ids,type=CephString,n=N", "perm": "r",
          "desc": "would every ANA group still have a gateway that serves it if these gateways stopped"},
+        {"cmd": f"{prefix} history {some}", "perm": "r",
+         "desc": "failovers, failbacks and handovers: why, from where to where, and how long each part took"},
+        {"cmd": f"{prefix} fences {some}", "perm": "r",
+         "desc": "gateway instances that are on the OSD blocklist: why, and until when"},
     )]
 
 

@@ -53,14 +53,16 @@ class GroupDriver:
 
     def __init__(self, key: GroupKey, identity: Identity, mon: Mons, records: Records, options: Options,
                  log: logging.Logger, io: GroupIo, put: Callable[[Any], None], answer: Callable[[Reply], None],
-                 clock: Callable[[], float] = time.monotonic) -> None:
-        """``put``: into this driver's queue, from any thread.  ``answer``: takes the replies to commands."""
+                 clock: Callable[[], float] = time.monotonic,
+                 watch: Callable[[Event, State, float], None] = lambda event, state, now: None) -> None:
+        """``put``: into this driver's queue, from any thread.  ``answer``: takes the replies to commands.  ``watch``:
+        is shown each step when its actions are under way, and must only take note."""
         self.key = key
         self.status = Status()
         self._records, self._gid = records, identity.gid
         self._options, self._log = options, log
         self._trace = Trace(key, log, options.trace)
-        self._io, self._put, self._answer, self._clock = io, put, answer, clock
+        self._io, self._put, self._answer, self._clock, self._watch = io, put, answer, clock, watch
         self._later: Deque[Any] = deque()
         self._stopping = False
         self._fencer = Fencer(mon, put, put, clock)
@@ -93,6 +95,10 @@ class GroupDriver:
 
     def osd_map_changed(self) -> None:
         self._put(self._placement.osd_map_changed)
+
+    def keep(self, key: str, value: str) -> None:
+        """Write this to the mon KV store, when there is nothing better to do."""
+        self._put(lambda: self._kv.write(key, value, lazy=True))
 
     @property
     def state(self) -> Optional[State]:
@@ -304,6 +310,7 @@ class GroupDriver:
         self._state = state
         for action in actions:
             self._act(action)
+        self._watch(event, state, now)
         if isinstance(event, Committed):
             self._on_committed()
         self._prepare_ack()

@@ -12,6 +12,7 @@ from .core.actions import Reply
 from .core.events import Command
 from .core.soft import State
 from .driver import NOBODY, GroupDriver
+from .history import History
 from .kv_records import GroupKey, Records
 from .mon import MonCommands
 from .options import Options
@@ -30,7 +31,9 @@ class DriverThread:
         self._requests = itertools.count(NOBODY + 1)
         self._waiters: Dict[int, SimpleQueue] = {}
         self._io = RadosIo(cluster, self._queue.put, f"nvmeof_ha.{key}")
-        self._driver = GroupDriver(key, identity, mon, records, options, log, self._io, self._queue.put, self._answer)
+        self.history = History(key, records, log, lambda name, value: self._driver.keep(name, value))
+        self._driver = GroupDriver(key, identity, mon, records, options, log, self._io, self._queue.put, self._answer,
+                                   watch=self.history.watch)
         self._thread = threading.Thread(target=self._run, name=f"nvmeof_ha.{key}", daemon=True)
 
     @property

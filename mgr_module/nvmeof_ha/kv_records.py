@@ -5,6 +5,7 @@ Keys, below the module's own prefix:
     group/<pool>/<group>      JSON: format, state, control_pool, seats (names of the seat objects; [] until chosen)
     gw/<pool>/<group>/<id>    ``wire.encode_gateway_record``
     map/<pool>/<group>/<n>    shard n of the last committed map: ``<ballot>.<epoch> <n>/<shards> <base64 of zlib>``
+    history/<pool>/<group>/<n>   page n of what happened (``transitions.py``)
 
 Promises: values stay below the store's limit of 64 KiB; writes of one group land in the order they were asked for, each
 repeated until the mons took it or a later write of the same key replaced it; reading never fails as a whole because
@@ -56,6 +57,9 @@ class GroupKey(NamedTuple):
 
     def map_key(self, shard: int) -> str:
         return f"map/{self.pool}/{self.group}/{shard}"
+
+    def history_key(self, page: int) -> str:
+        return f"history/{self.pool}/{self.group}/{page}"
 
 
 @dataclass(frozen=True)
@@ -152,6 +156,9 @@ class Records:
         prefix = key.map_key(0)[:-1]
         return decode_map_copy({int(n): v for n, v in self._under(prefix).items() if n.isdigit()})
 
+    def history_pages(self, key: GroupKey) -> List[str]:
+        return list(self._under(key.history_key(0)[:-1]).values())
+
     def highest_copied_epoch(self) -> int:
         """The highest epoch of any group's map copy, 0 without one."""
         with self._lock:
@@ -162,7 +169,7 @@ class Records:
 
     def keys_of(self, key: GroupKey) -> List[str]:
         """Every key of a group, its own record last: what must go when the group goes."""
-        prefixes = (key.gateway_key(""), key.map_key(0)[:-1])
+        prefixes = (key.gateway_key(""), key.map_key(0)[:-1], key.history_key(0)[:-1])
         with self._lock:
             parts = sorted(k for k in self._values if k.startswith(prefixes))
         return parts + [key.record_key]

@@ -62,6 +62,7 @@ class Module(MgrModule):
             self._start_driver(key)
         self._started.set()
         while not self._stopping.wait(HEALTH_EVERY_S):
+            self._keep_history()
             self._report_health()
 
     def shutdown(self) -> None:
@@ -162,9 +163,17 @@ class Module(MgrModule):
             raise MonCommandError(f"the mons refused {command['prefix']!r} of {command['key']}: {answer.describe()}")
         self.records.note(key, value)
 
+    def _keep_history(self) -> None:
+        with self._lock:
+            drivers = dict(self._drivers)
+        for key, driver in drivers.items():
+            for ended in driver.history.catch_up():
+                level = self.ClusterLogPrio.WARN if ended.unplanned else self.ClusterLogPrio.INFO
+                self.cluster_log("cluster", level, f"nvmeof_ha {key}: {ended.sentence()}")
+
     def _report_health(self) -> None:
         with self._lock:
-            statuses = {key: driver.status for key, driver in self._drivers.items()}
+            statuses = {key: driver.history.with_problem(driver.status) for key, driver in self._drivers.items()}
         checks = self._health.checks(statuses, self._option_problem, time.monotonic())
         if checks != self._shown_checks:
             self._shown_checks = checks

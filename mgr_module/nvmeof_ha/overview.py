@@ -26,33 +26,45 @@ The shape is documented here and kept: fields are added, never renamed or given 
         home             gateway id: the owner, or where an operator moved it to
         phase            "UNSERVED" | "PROMOTING" | "ACTIVE" | "DRAINING" | "FENCING"
         since            "<ballot>.<epoch>" of the commit that began the phase
-        phase_for_s      seconds since then; since this mgr began where ``phase_under_this_mgr`` is false; null unknown
-        phase_under_this_mgr                        bool
+        phase_for_s      seconds since then, null if unknown
+        phase_for_longer bool: it lasts longer than that, since before this mgr began
         holder           gateway id that serves it or is about to, null for nobody
         holder_instance  its instance, null for nobody
         optimized        bool: hosts have a path (phase ACTIVE)
         why              text: why it is not served, or not by its owner; "" if it is
+    last_failover        the newest record of ``history`` whose kind is "failover", in that command's shape, or null
 
 Ages are null where the mgr that is asked has no driver for the group.
 """
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from . import reasons
+from . import reasons, transitions
 from .core.model import AnaGroup, Availability, Gateway, Phase
 from .kv_records import GroupKey
 from .reasons import Known
 from .tables import seconds, table
+from .transitions import Kind, Outcome, Transition
 
 
-def group(key: GroupKey, known: Optional[Known], looked_after: bool, problem: str) -> Dict[str, Any]:
+class Past(NamedTuple):
+    """The history of a group, oldest first, and the wall clock now."""
+
+    records: Tuple[Transition, ...] = ()
+    wall: float = 0.0
+
+
+def group(key: GroupKey, known: Optional[Known], looked_after: bool, problem: str,
+          past: Past = Past()) -> Dict[str, Any]:
     """One group in the shape above.  ``known`` None: there is no map to show."""
     shown = {"pool": key.pool, "group": key.group, "version": str(known.map.version) if known else None,
              "looked_after": looked_after, "problem": problem}
     return {**shown, "gateways": [_gateway(known, g) for g in known.map.gateways] if known else [],
-            "ana_groups": [_ana_group(known, g) for g in known.map.ana_groups] if known else []}
+            "ana_groups": [_ana_group(known, g, past) for g in known.map.ana_groups] if known else [],
+            "last_failover": next((transitions.shown(r) for r in reversed(past.records) if r.kind is Kind.FAILOVER),
+                                  None)}
 
 
 def _gateway(known: Known, gateway: Gateway) -> Dict[str, Any]:
@@ -72,17 +84,28 @@ def _gateway(known: Known, gateway: Gateway) -> Dict[str, Any]:
         "problems": reasons.of_gateway(known, gateway)}
 
 
-def _ana_group(known: Known, ana_group: AnaGroup) -> Dict[str, Any]:
-    acked = known.soft.phase_acked.get(ana_group.id) if known.soft else None
-    current = acked if acked is not None and acked.version == ana_group.since else None
+def _ana_group(known: Known, ana_group: AnaGroup, past: Past) -> Dict[str, Any]:
     server = ana_group.server
+    lasts_s, longer = _lasts(known, ana_group, past)
     return {
         "id": ana_group.id, "namespaces": known.map.namespaces_in(ana_group.id), "owner": ana_group.owner,
         "home": ana_group.home, "phase": ana_group.phase.value, "since": str(ana_group.since),
-        "phase_for_s": _age(known, current.at if current else None),
-        "phase_under_this_mgr": current is not None and ana_group.since.ballot == known.map.version.ballot,
+        "phase_for_s": lasts_s, "phase_for_longer": longer,
         "holder": server.gateway if server else None, "holder_instance": str(server) if server else None,
         "optimized": ana_group.phase is Phase.ACTIVE, "why": reasons.of_ana_group(known, ana_group)}
+
+
+def _lasts(known: Known, ana_group: AnaGroup, past: Past) -> Tuple[Optional[float], bool]:
+    """How long the phase lasts, and whether it began before this mgr and no record tells when."""
+    acked = known.soft.phase_acked.get(ana_group.id) if known.soft else None
+    age = _age(known, acked.at) if acked is not None and acked.version == ana_group.since else None
+    if ana_group.since.ballot == known.map.version.ballot:
+        return age, False
+    last = next((r for r in reversed(past.records) if r.ana_group == ana_group.id), None)
+    if (last is not None and ana_group.phase is Phase.ACTIVE and last.outcome is Outcome.DONE
+            and last.to == str(ana_group.holder)):
+        return round(max(0.0, past.wall - last.began - last.took_s), 3), False
+    return age, age is not None
 
 
 def _age(known: Known, at: Optional[float]) -> Optional[float]:
@@ -104,6 +127,10 @@ def _tables(shown: Dict[str, Any]) -> str:
     if shown["ana_groups"]:
         lines += table(("ANA GROUP", "PHASE", "FOR", "OWNER", "HOLDER", "NAMESPACES", "WHY"),
                        [_ana_group_row(g) for g in shown["ana_groups"]], "  ")
+    last = shown["last_failover"]
+    if last is not None:
+        lines += (f"  last failover: {last['began']} ANA group {last['anagrp_id']} from {last['from']} to {last['to']} "
+                  f"in {seconds(last['took_s'])}: {last['cause']}\n")
     return lines
 
 
@@ -117,7 +144,6 @@ def _gateway_row(gateway: Dict[str, Any]) -> List[object]:
 
 def _ana_group_row(ana_group: Dict[str, Any]) -> List[object]:
     lasts = seconds(ana_group["phase_for_s"])
-    if lasts and not ana_group["phase_under_this_mgr"]:
-        lasts = f"> {lasts}"
+    lasts = f"> {lasts}" if ana_group["phase_for_longer"] else lasts
     return [ana_group["id"], ana_group["phase"], lasts, ana_group["owner"], ana_group["holder"],
             ana_group["namespaces"], ana_group["why"]]

@@ -11,11 +11,13 @@ import errno
 import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from . import overview, show, stopping
+from . import fences, overview, show, stopping, transitions
 from .commands import Groups, Result, again, no_such_group, running
 from .core.model import Map
 from .driver_thread import DriverThread
 from .kv_records import GroupKey
+from .mon import MonCommandError, parsed
+from .overview import Past
 from .reasons import Known
 
 START_S = 3.0
@@ -116,7 +118,41 @@ def _overview(groups: Groups, key: GroupKey) -> Dict[str, Any]:
     soft = state.soft if state is not None and driver.status.running else None
     known = None if found is None else Known(found, soft, time.monotonic())
     problem = text if found is not None else driver.status.stopped or driver.status.waiting_for
-    return overview.group(key, known, driver.status.running, problem)
+    past = Past(driver.history.records, time.time())
+    return overview.group(key, known, driver.status.running, problem, past)
+
+
+# ---- history and fences -----------------------------------------------------------------------------------------
+
+def _history(groups: Groups, arguments: Dict[str, Any]) -> Result:
+    found = [(key, driver.history.records) for key in _asked_groups(groups, arguments)
+             for driver in [groups.driver(key)] if driver is not None]
+    if "group" not in arguments:
+        found = [(key, records) for key, records in found if records]
+    value = {"groups": [{"pool": key.pool, "group": key.group, "records": [transitions.shown(r) for r in records]}
+                        for key, records in found]}
+    return printed(value, lambda: "\n".join(f"{key}\n{transitions.rows(records)}" for key, records in found)
+                   or "nothing has happened yet\n", arguments)
+
+
+def _fences(groups: Groups, arguments: Dict[str, Any]) -> Result:
+    try:
+        # `osd blocklist ls` prints a sentence behind its JSON
+        listed = fences.blocklist(parsed(groups.mon.ask({"prefix": "osd dump", "format": "json"}), "osd dump"))
+    except MonCommandError as error:
+        return again(str(error))
+    found = []
+    for key in _asked_groups(groups, arguments):
+        driver = groups.driver(key)
+        if driver is not None:
+            gateway_map, state = _map_to_show(groups, driver, key)[0], driver.state
+            found.append((key, fences.of_group(gateway_map, state.soft if state is not None else None,
+                                               driver.history.records, listed)))
+    if "group" not in arguments:
+        found = [(key, shown) for key, shown in found if shown]
+    value = {"groups": [{"pool": key.pool, "group": key.group, "fences": shown} for key, shown in found]}
+    return printed(value, lambda: "\n".join(f"{key}\n{fences.rows(shown)}" for key, shown in found if shown)
+                   or "no instance of a gateway is fenced\n", arguments)
 
 
 # ---- ok-to-stop ---------------------------------------------------------------------------------------------------
@@ -167,4 +203,5 @@ def printed(value: Any, plain: Callable[[], str], arguments: Dict[str, Any], cod
 
 
 VERBS: Dict[str, Callable[[Groups, Dict[str, Any]], Result]] = {
-    "show": _show, "show-all": _show_all, "listeners": _listeners, "status": _status, "ok-to-stop": _ok_to_stop}
+    "show": _show, "show-all": _show_all, "listeners": _listeners, "status": _status, "ok-to-stop": _ok_to_stop,
+    "history": _history, "fences": _fences}

@@ -183,7 +183,8 @@ def _waits(known: Known, group: AnaGroup, home: Gateway, holder: Gateway) -> str
                                    known.now, soft.failback_doubling)
     if known.now < due:
         lost = recent_flaps(known, home)
-        return f"gets it back in {seconds(due - known.now)}" + (f": it was lost {lost} times lately" if lost > 1 else "")
+        often = f": it was lost {lost} times lately" if lost > 1 else ""
+        return f"gets it back in {seconds(due - known.now)}{often}"
     hosts, here = soft.connections.get(home.id, 0), soft.connections.get(holder.id, 0)
     if hosts < here:
         return (f"gets it back once as many hosts are connected to it ({hosts}) as to {holder.id} ({here}), or in "

@@ -12,8 +12,9 @@ import pytest
 
 from mgr_peer import NQN, Peer, SeatReader, connect, module_options
 from nvmeof_ha.core.model import Phase
-from testbed.cluster import Cluster
+from testbed.cluster import Cluster, CommandFailed
 from testbed.gateway import nvme_gw
+from testbed.waiting import wait_until
 
 GROUP = 'looked-at'
 
@@ -84,10 +85,51 @@ def test_one_of_two_gateways_may_stop_and_both_may_not(pair):
     assert text.startswith('gw1, gw2 must not stop now: ANA group 1 would have no gateway that can serve it; ')
 
 
+def test_a_crash_and_the_return_are_told_by_history_log_and_fences_and_the_next_mgr_knows_them(pair):
+    mgr, seats, one, _ = pair
+    lost, address = one.instance, one.address
+    one.crash()
+    seats.wait_for(lambda m: m.ana_group(1).holder and m.ana_group(1).holder.gateway == 'gw2', 15, 'the failover')
+    one.begin_anew(mgr)
+    seats.wait_for(lambda m: m.ana_group(1).holder and m.ana_group(1).holder.gateway == 'gw1', 30, 'the failback')
+    failover, failback = wait_until(
+        lambda: [r['kind'] for r in recorded(mgr, 1)][-2:] == ['failover', 'failback'] and recorded(mgr, 1)[-2:], 10,
+        'both to be recorded')
+    assert [phase['what'] for phase in failover['phases']] == ['noticed', 'departed', 'fenced', 'promoted', 'confirmed']
+    assert (failover['kind'], failover['from'], failover['anagrp_id']) == ('failover', str(lost), 1)
+    assert (failback['to'], failback['cause']) == (str(one.instance), 'gw1 is well again')
+    fence, = look(mgr, 'fences', 'rbd', GROUP)['groups'][0]['fences']
+    assert (fence['instance'], fence['cause'], fence['transitions']) == (
+        str(lost), 'the target of gw1 ended, says its warden', [failover['number']])
+    assert fence['addresses'][0]['address'] == address and fence['addresses'][0]['until']
+    assert look(mgr, 'status', 'rbd', GROUP)['groups'][0]['last_failover'] == failover
+    wait_until(lambda: f'nvmeof_ha rbd/{GROUP}: failover of ANA group 1 from {lost} to gw2#1:' in
+               mgr.ceph('log', 'last', '100', 'info', 'cluster'), 10, 'the cluster log to tell')
+    key = f'mgr/nvmeof_ha/history/rbd/{GROUP}/0'
+    wait_until(lambda: '"failback"' in mgr.ceph('config-key', 'get', key), 20, 'the history to be stored',
+               not_yet=(CommandFailed,))
+    before, mgrs = recorded(mgr), mgr.active_mgr()
+    mgr.ceph('mgr', 'fail')
+    wait_until(lambda: mgr.active_mgr() not in ('', mgrs) and recorded(mgr), 60, 'the next mgr to know the history')
+    assert recorded(mgr)[:len(before)] == before
+    table = mgr.ceph('nvmeof-ha', 'history', 'rbd', GROUP)
+    assert f'rbd/{GROUP}\nBEGAN' in table and ' noticed 0.00 departed ' in table
+    assert str(lost) in ask(mgr, 'fences')[1] and GROUP in ask(mgr, 'history')[1]
+
+
+def recorded(cluster: Cluster, ana_group: int = 0) -> list:
+    """Records of the pair, of one ANA group or of all; [] while no mgr answers."""
+    code, output, _ = ask(cluster, 'history', 'rbd', GROUP, format='json')
+    records = json.loads(output)['groups'][0]['records'] if code == 0 else []
+    return [record for record in records if ana_group in (0, record['anagrp_id'])]
+
+
 @pytest.mark.parametrize('verb, groups, more, code, said', [
     ('status', ('rbd', 'none'), {}, errno.ENOENT, 'there is no gateway group rbd/none; there are: '),
     ('status', ('nopool',), {}, errno.ENOENT, "pool 'nopool' has no gateway group; there are: "),
-    ('status', ('rbd', GROUP), {'format': 'xml'}, errno.EINVAL, "there is no format 'xml' here: use one of plain, json"),
+    ('status', ('rbd', GROUP), {'format': 'xml'}, errno.EINVAL, "there is no format 'xml' here: use one of plain, "),
+    ('history', ('rbd', 'none'), {}, errno.ENOENT, 'there is no gateway group rbd/none; there are: '),
+    ('fences', ('rbd', 'none'), {}, errno.ENOENT, 'there is no gateway group rbd/none; there are: '),
     ('ok-to-stop', ('rbd', 'none'), {'ids': ['gw1']}, errno.ENOENT, 'there is no gateway group rbd/none; there are: '),
     ('ok-to-stop', ('rbd', GROUP), {'ids': ['gw1', 'gw9']}, errno.ENOENT,
      f"gateway 'gw9' is not in rbd/{GROUP}, where there are: gw1, gw2"),

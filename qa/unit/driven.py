@@ -97,8 +97,12 @@ class Driven:
         self.state, actions = step(self.state, event, self.now)
         invariants.check_map(self.state.map)
         invariants.check_step(before, self.state.map)
+        self.stepped(event)
         self._carry_out(actions)
         return actions
+
+    def stepped(self, event: Event) -> None:
+        """For who watches each step."""
 
     def _carry_out(self, actions: Tuple[Action, ...]) -> None:
         for action in actions:

@@ -54,7 +54,7 @@ def test_a_pair_that_is_well_has_nothing_to_say_but_where_all_is():
     assert [g["problems"] for g in found["gateways"]] == [[], []]
     assert found["ana_groups"][0] == {
         "id": 1, "namespaces": 2, "owner": "gw1", "home": "gw1", "phase": "ACTIVE", "since": str(mgr.group().since),
-        "phase_for_s": pytest.approx(12, abs=1), "phase_under_this_mgr": True, "holder": "gw1",
+        "phase_for_s": pytest.approx(12, abs=1), "phase_for_longer": False, "holder": "gw1",
         "holder_instance": "gw1#1:t", "optimized": True, "why": ""}
     assert {name: gateway(mgr)[name] for name in ("availability", "instance", "anagrp_id", "serves", "flaps")} == {
         "availability": "AVAILABLE", "instance": "gw1#1:t", "anagrp_id": 1, "serves": [1], "flaps": 0}
@@ -100,7 +100,8 @@ def test_writers_that_cannot_be_fenced_or_may_still_write_are_named():
     found = stored_map((serving(GW2),), (group,), departed=(Departed(GW1),))
     known = Known(found, None, 0.0)
     assert overview.group(KEY, known, False, "x")["ana_groups"][0]["why"] == (
-        "gw1#1:aa cannot be fenced: no address of it is known; gw3#1:cc may still write: its lease is not certainly over")
+        "gw1#1:aa cannot be fenced: no address of it is known; "
+        "gw3#1:cc may still write: its lease is not certainly over")
 
 
 def test_a_move_by_an_operator_says_how_it_is_undone():
@@ -169,7 +170,7 @@ def test_a_copy_of_the_map_has_no_ages_and_no_map_no_rows():
 def test_a_phase_that_began_under_the_mgr_before_lasts_longer_than_this_one_knows():
     mgr = Driven(stored_map((serving(GW1), serving(GW2)), (ana_group(1, Phase.ACTIVE, GW1),)), ballot=2)
     mgr.wait(2)
-    assert shown(mgr)["ana_groups"][0]["phase_under_this_mgr"] is False
+    assert shown(mgr)["ana_groups"][0]["phase_for_longer"] is True
     assert "> 2.00 s" in overview.tables([shown(mgr)])
 
 
