@@ -17,6 +17,7 @@ from gw_client.units import count, megabytes, milliseconds
 
 HOME, REST_OF_LINE, REST_OF_SCREEN, WHOLE_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J", "\x1b[2J"
 COLUMNS = ("IO/s", "MB/s read", "MB/s written", "ms read", "ms written")
+TABLE_HEAD_LINES = 2
 ELSEWHERE = "elsewhere"
 """Not at the gateways that were asked."""
 
@@ -55,11 +56,12 @@ class Screen:
 
     def show(self, reading: Reading, how: str) -> None:
         width, height = shutil.get_terminal_size()
-        lines = [line[:width] for line in self._lines(reading, how)]
-        if len(lines) > height - 1:
-            hidden = len(lines) - (height - 2)
-            lines = lines[:height - 2] + [f"... {hidden} more; a taller window shows them"[:width]]
-        text = "".join(f"{line}{REST_OF_LINE}\n" for line in lines)
+        lines = self._above(reading, how)
+        room = max(1, height - len(lines) - TABLE_HEAD_LINES - 2)   # for what is left out, and the cursor
+        lines += self._namespaces(reading, reading.rows[:room])
+        if len(reading.rows) > room:
+            lines.append(f"... {len(reading.rows) - room} more; a taller window shows them")
+        text = "".join(f"{line[:width]}{REST_OF_LINE}\n" for line in lines[:height - 1])
         click.echo((WHOLE_SCREEN if self._fresh else "") + HOME + text + REST_OF_SCREEN, nl=False, color=True)
         self._fresh = False
 
@@ -67,18 +69,19 @@ class Screen:
         """Ctrl-C shows as ^C in the last line."""
         click.echo()
 
-    def _lines(self, reading: Reading, how: str) -> List[str]:
-        groups = by_ana_group(reading.rows)
+    def _above(self, reading: Reading, how: str) -> List[str]:
         total = sum((row.load for row in reading.rows), Load())
         head = (f"{_clock(reading)}  {', '.join(reading.gateways) or 'no gateway answers'}  ({how}; Ctrl-C ends)   "
                 f"{count(total.iops)} IO/s, {megabytes(total.moved_bytes)} MB/s")
-        text = [head, *(f"! {problem}" for problem in reading.problems), "", table(
-            ["ANA group", "Optimized at", "Namespaces", *COLUMNS],
-            [[row.ana_group_id, row.optimized_at or ELSEWHERE, row.namespaces, *_cells(row.load)] for row in groups],
-            "No namespaces"), "", table(
-            ["RBD image", "NSID", "ANA group", *COLUMNS, "Subsystem"],
-            [[reading.image(row), row.nsid, row.ana_group_id, *_cells(row.load), row.nqn] for row in reading.rows], "")]
-        return "\n".join(text).splitlines()
+        groups = table(["ANA group", "Optimized at", "Namespaces", *COLUMNS],
+                       [[row.ana_group_id, row.optimized_at or ELSEWHERE, row.namespaces, *_cells(row.load)]
+                        for row in by_ana_group(reading.rows)], "No namespaces")
+        return [head, *(f"! {problem}" for problem in reading.problems), "", *groups.splitlines(), ""]
+
+    def _namespaces(self, reading: Reading, rows: Sequence[Row]) -> List[str]:
+        return table(["RBD image", "NSID", "ANA group", *COLUMNS, "Subsystem"],
+                     [[reading.image(row), row.nsid, row.ana_group_id, *_cells(row.load), row.nqn] for row in rows],
+                     "").splitlines()
 
 
 class Lines:

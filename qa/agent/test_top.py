@@ -100,14 +100,15 @@ def test_json_is_one_object_a_line(capsys):
 
 def test_the_screen_is_renewed_in_place_and_never_longer_or_wider_than_it_is(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
-    monkeypatch.setenv("LINES", "9")
     view = Screen()
-    for _ in range(2):
+    for height, hidden in ((40, 0), (14, 0), (13, 1), (12, 2), (5, None)):
+        monkeypatch.setenv("LINES", str(height))
         view.show(reading(), "every 2 s, by iops")
-        lines = re.sub(r"\x1b\[[0-9]*[A-Z]", "", capsys.readouterr().out).splitlines()
-        assert len(lines) == 8 and max(map(len, lines)) <= 60 and lines[-1].startswith("... ")
-    view.show(reading(), "every 2 s, by iops")
-    assert capsys.readouterr().out.startswith(HOME), "only the first picture clears the screen"
+        shown = capsys.readouterr().out
+        lines = re.sub(r"\x1b\[[0-9]*[A-Z]", "", shown).splitlines()
+        assert len(lines) < height and max(map(len, lines)) <= 60
+        assert shown.startswith(HOME) is (height < 40), "only the first picture clears the screen"
+        assert (f"... {hidden} more; a taller window shows them" in lines) is bool(hidden), lines
 
 
 @pytest.mark.parametrize("size, text", [(0, "unknown"), (512, "512 B"), (8 << 20, "8 MiB"), (1 << 40, "1 TiB"),
