@@ -20,6 +20,7 @@ from gw_agent.api_listeners import ListenerVerbs
 from gw_agent.api_logs import LogVerbs
 from gw_agent.api_namespace_settings import NamespaceSettingVerbs
 from gw_agent.api_namespaces import NamespaceVerbs
+from gw_agent.api_requests import RequestReader
 from gw_agent.api_subsystems import SubsystemVerbs
 from gw_agent.pb import gateway_pb2 as pb
 from gw_agent.pb import gateway_pb2_grpc, ha_pb2_grpc
@@ -55,7 +56,7 @@ async def start_server(service: GatewayService, settings: Settings) -> Tuple["gr
     """Opens the API on its address and on the Unix socket; returns the server (end it with `await server.stop(STOP_S)`)
     and its port. Raises OSError, CertificateError."""
     gateway = settings.gateway
-    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)], interceptors=[RequestReader()])
     gateway_pb2_grpc.add_GatewayServicer_to_server(service, server)
     ha_pb2_grpc.add_HighAvailabilityServicer_to_server(HighAvailabilityService(service.local, settings), server)
     host = f"[{gateway.addr}]" if ":" in gateway.addr else gateway.addr

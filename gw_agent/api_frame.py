@@ -32,6 +32,8 @@ from gw_agent.spdk_rpc import RpcFailure
 log = logging.getLogger(__name__)
 
 Reply = TypeVar("Reply")
+TEXT_LIMIT = 2000
+"""Characters of a reason. What was asked is quoted in it, and may be of any length."""
 
 
 class LocalGateway(KnowingGateway, Protocol):
@@ -70,10 +72,18 @@ def answers(reply_type: Callable[..., Reply]) -> Callable[..., Any]:
                 code, text = error.code, str(error)
             except (StoreError, RpcFailure) as error:
                 code, text = errno.EBUSY if isinstance(error, StoreBusy) else errno.EIO, str(error)
+            text = _shortened(text)
             log.info("%s: refused: %s", method.__name__, text)
             return reply_type(status=code, error_message=text)
         return answer
     return decorate
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= TEXT_LIMIT:
+        return text
+    half = TEXT_LIMIT // 2
+    return f"{text[:half]} [... {len(text) - 2 * half} characters ...] {text[-half:]}"
 
 
 class ApiFrame(gateway_pb2_grpc.GatewayServicer):

@@ -19,7 +19,7 @@ class ListenerVerbs(ApiFrame):
         if request.verify_host_name and request.host_name != own:
             raise Refused(errno.ENODEV, f"host name {request.host_name} is not this gateway's, which is {own}")
         listener = changes.checked_listener(request.host_name or own, request.traddr, request.trsvcid,
-                                            pb.AddressFamily.Name(request.adrfam), request.secure)
+                                            _family(request.adrfam), request.secure)
         return await self.done(f"listener {listener.address} of {listener.host_name} added to {request.nqn}",
                                 lambda now: changes.add_listener(now, request.nqn, listener))
 
@@ -30,7 +30,7 @@ class ListenerVerbs(ApiFrame):
             raise Refused(errno.EINVAL, "host name * deletes listeners of every gateway; that needs force")
         listener = changes.checked_listener(request.host_name or self.settings.gateway.host_name, request.traddr,
                                             request.trsvcid or DEFAULT_LISTENER_PORT,
-                                            pb.AddressFamily.Name(request.adrfam), False)
+                                            _family(request.adrfam), False)
         return await self.done(f"listener {listener.address} of {listener.host_name} deleted from {request.nqn}",
                                 lambda now: changes.delete_listener(now, request.nqn, listener, any_host_name))
 
@@ -47,3 +47,11 @@ class ListenerVerbs(ApiFrame):
                if listener.host_name == self.settings.gateway.host_name]
         return pb.gateway_listeners_info(gw_listeners=listings.served_listeners(
             own, await self.local.rpc.call(method, params), self.local.ana_groups()))
+
+
+def _family(number: int) -> str:
+    """An enum's field can hold any number."""
+    if number not in pb.AddressFamily.values():
+        raise Refused(errno.EINVAL, f"address family {number} is none of "
+                      + ", ".join(f"{value} ({name})" for name, value in pb.AddressFamily.items()))
+    return pb.AddressFamily.Name(number)

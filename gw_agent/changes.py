@@ -19,6 +19,7 @@ from gw_agent.configuration import Listener, Namespace, Subsystem
 MAX_NAMESPACES_LIMIT = 1024
 BLOCK_SIZES = (512, 1024, 2048, 4096)
 PORT_LIMIT = 65535
+RBD_NAME_LIMIT_BYTES = 1024
 
 
 class Refused(Exception):
@@ -176,6 +177,9 @@ def add_namespace(now: Stored, asked: NamespaceRequest, ana_groups: Sequence[int
         if not text or not text.isprintable() or "/" in text or "@" in text:
             raise Refused(errno.EINVAL, f"RBD {what} name {text!r} is empty or has characters such as / and @; give "
                           "the plain name of the pool and of the image")
+        if len(text.encode()) > RBD_NAME_LIMIT_BYTES:
+            raise Refused(errno.EINVAL, f"RBD {what} name is {len(text.encode())} bytes long; at most "
+                          f"{RBD_NAME_LIMIT_BYTES} are allowed")
     block_size = asked.block_size or stored.DEFAULT_BLOCK_SIZE
     if block_size not in BLOCK_SIZES:
         raise Refused(errno.EINVAL, f"block size {block_size} is not one of {', '.join(map(str, BLOCK_SIZES))}")

@@ -273,8 +273,12 @@ class ConfigStore:
             if start_after is not None:
                 page, _ = self._ioctx.get_omap_vals(operation, start_after, "", PAGE_ENTRIES)
             self._ioctx.operate_read_op(operation, self.oid)
-            found = dict(by_key).get(VERSION_KEY, b"")
-            entries = [(key, value.decode(errors="replace")) for key, value in page]
+            found = dict(by_key).get(VERSION_KEY) or b""
+            try:
+                entries = [(key, (value or b"").decode(errors="replace")) for key, value in page]
+            except UnicodeDecodeError as error:
+                raise rados.Error(f"one of its keys is not UTF-8 text ({error}); find it with `rados listomapkeys`, "
+                                  "and remove it") from None
         if not found.isdigit():
             raise rados.Error(f"its {VERSION_KEY} is {found!r}, expected a number")
         return int(found), entries

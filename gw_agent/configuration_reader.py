@@ -48,15 +48,15 @@ def parse(omap: Mapping[str, str]) -> Tuple[Configuration, List[str]]:
     problems: List[str] = []
     building: Dict[str, _Building] = {}
     keys_of: Dict[str, List[str]] = {}
-    for key in sorted(omap):
-        keys_of.setdefault(key.split(names.KEY_DELIMITER)[0] if key != VERSION_KEY else "", []).append(key)
+    for key in sorted(omap.keys() - {VERSION_KEY}):
+        keys_of.setdefault(key.split(names.KEY_DELIMITER)[0], []).append(key)
     for kind, read in _READERS.items():
         for key in keys_of.get(kind, ()):
             try:
                 read(key, _Fields(omap[key]), building)
             except Unreadable as error:
                 problems.append(f"stored entry {key} is left out: {error}")
-    for kind in sorted(keys_of.keys() - _READERS.keys() - {"", *moves.KINDS}):
+    for kind in sorted(keys_of.keys() - _READERS.keys() - set(moves.KINDS)):
         problems += [f"stored entry {key} has no effect: this version does not serve entries of that kind"
                      for key in keys_of[kind]]
     return Configuration(MappingProxyType({nqn: one.built() for nqn, one in building.items()})), problems
@@ -83,7 +83,7 @@ class _Fields:
         value = self._fields.get(name, default)
         if isinstance(value, str) and value.isascii() and value.isdigit():
             value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 1 << 64:
             raise Unreadable(f"field {name} is {value!r}, expected a number from {least}")
         return value
 
