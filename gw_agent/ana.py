@@ -87,6 +87,22 @@ class AnaStates:
         replies = await self._rpc.pipeline(requests, timeout_s) if requests else []
         return [reply for reply in replies if isinstance(reply, RpcFailure)]
 
+    async def announce(self, unused_group_of: Mapping[str, int]) -> None:
+        """Have the hosts of these subsystems (an unused ANA group by NQN) read the ANA log again.
+
+        A target tells hosts that a namespace changed, but not that its ANA group did: Linux then goes on with what it
+        knows of the path, for seconds. Any change of an ANA state makes it read the whole log.
+        """
+        requests: List[Request] = [("nvmf_subsystem_listener_set_ana_state", {
+            "nqn": listener.nqn, "listen_address": dict(listener.address), "ana_state": state,
+            "anagrpid": unused_group_of[listener.nqn]})
+            for listener in self._listeners if listener.nqn in unused_group_of
+            for state in ("non_optimized", INACCESSIBLE)]
+        replies = await self._rpc.pipeline(requests, READ_TIMEOUT_S) if requests else []
+        failures = [reply for reply in replies if isinstance(reply, RpcFailure)]
+        if failures:
+            log.warning("hosts notice later that a namespace moved: %s", failures[0])
+
     def doubt(self, ana_group_ids: Iterable[int]) -> None:
         """A change of these groups was not confirmed and could not be read back."""
         for ana_group_id in ana_group_ids:

@@ -103,7 +103,7 @@ class Mover:
                           + ", ".join(map(str, groups)))
         if moves.limbo(found.max_namespaces) is None:
             raise Refused(errno.EOPNOTSUPP, f"subsystem {nqn} was made for {found.max_namespaces} namespaces; moving one "
-                          f"safely needs more than {moves.MAX_GATEWAYS}: an ANA group number that no gateway has")
+                          f"safely needs {moves.MAX_GATEWAYS + 2}: two ANA group numbers that no gateway has")
         if namespace.ana_group_id == to:
             return Change()
         why = unsettled(gateway_map)

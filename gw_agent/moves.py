@@ -223,8 +223,14 @@ def is_stored(omap: Omap, move: Move) -> bool:
 # ---- what a gateway shows -----------------------------------------------------------------------------------------
 
 def limbo(max_namespaces: int) -> Optional[int]:
-    """The ANA group of a subsystem that no gateway map can have; None: the subsystem is too small for one."""
-    return max_namespaces if max_namespaces > MAX_GATEWAYS else None
+    """The ANA group of a subsystem that no gateway map can have; None: the subsystem is too small for one, and for
+    another that no namespace is ever in (`unused`)."""
+    return max_namespaces if max_namespaces > MAX_GATEWAYS + 1 else None
+
+
+def unused(max_namespaces: int) -> int:
+    """An ANA group that neither a gateway map nor limbo has, where there is a limbo."""
+    return max_namespaces - 1
 
 
 def group_to_show(stored: int, agreed: Optional[int], limbo_group: Optional[int], moving: bool,

@@ -285,6 +285,8 @@ class _Run:
         self._own.groups.asking(nqn, namespace.nsid)
 
         def done() -> None:
+            if namespace.nsid in found.namespaces:
+                self._own.groups.moved.add(nqn)
             found.namespaces[namespace.nsid] = FoundNamespace(namespace.bdev_name, namespace.uuid,
                                                               namespace.ana_group_id)
             self._own.groups.answered(nqn, namespace.nsid, namespace.ana_group_id)

@@ -22,6 +22,8 @@ class ShownGroups:
     def __init__(self) -> None:
         self._wanted: Dict[Key, int] = {}
         self._answered: Dict[Key, int] = {}
+        self.moved: Set[str] = set()
+        """NQNs of subsystems in which a namespace changed its group, and hosts were not told yet."""
         self.changed: Dict[Key, int] = {}
         """Namespaces whose stored group was changed without a move, and the group that they keep here."""
 

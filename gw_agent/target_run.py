@@ -16,6 +16,7 @@ from typing import Any, Callable, Coroutine, Dict, FrozenSet, List, Optional, Tu
 from gw_agent import moves
 from gw_agent.ana import AnaStates
 from gw_agent.config_store import ConfigStore, Stored, StoreError
+from gw_agent.configuration import Configuration
 from gw_agent.contexts import ContextFailed, Contexts
 from gw_agent.drain import Drain
 from gw_agent.moves import Held
@@ -114,12 +115,21 @@ class TargetRun:
                                          if subsystem.allow_any_host)
             self._tell_problems(list(stored.problems) + report.problems)
             before, self.held = self.held, (stored, self.groups.held(stored.configuration, moving))
+        if before != self.held:
+            self._warden.pulse.beat()
+        await self._announce(stored.configuration)
         changed = await self.ana.read_back()
         if changed:
             self._soon(False)
-        if changed or before != self.held:
             self._warden.pulse.beat()
         return report
+
+    async def _announce(self, configuration: Configuration) -> None:
+        assert self.ana is not None
+        moved, self.groups.moved = self.groups.moved, set()
+        if moved:
+            await self.ana.announce({nqn: moves.unused(configuration.subsystems[nqn].max_namespaces) for nqn in moved
+                                     if nqn in configuration.subsystems})
 
     async def _pass_stored_fence(self, fence: int) -> bool:
         """Every context, also one that is made later, has seen the fence that a completed move stands on."""

@@ -76,7 +76,7 @@ def test_another_record_of_the_same_namespace_is_not_ended():
 
 
 def test_a_subsystem_for_as_few_namespaces_as_there_may_be_gateways_has_no_limbo():
-    assert moves.limbo(32) is None and moves.limbo(33) == 33
+    assert moves.limbo(33) is None and moves.limbo(34) == 34 and moves.unused(34) == 33
     assert moves.group_to_show(2, None, None, False, 1) == 1, "what others changed is not followed there either"
 
 

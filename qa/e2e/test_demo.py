@@ -22,7 +22,9 @@ from testbed.waiting import wait_until
 
 DEMO = REPOSITORY / 'vstart-scripts' / 'demo.sh'
 DEMO_S = 900
-MOVING = [name for name in SCENARIO_NAMES if name != 'agent-crash']
+STAYING = ('agent-crash', 'namespace-moved')
+"""Scenarios in which no ANA group moves."""
+MOVING = [name for name in SCENARIO_NAMES if name not in STAYING]
 PAUSED = 'paused-host'
 
 pytestmark = pytest.mark.timeout(DEMO_S + 60)
@@ -96,8 +98,9 @@ def test_a_scenario_goes_as_it_must(run: Run, name: str) -> None:
     assert times == sorted(times) and 0 in times
 
 
-def test_the_crash_of_an_agent_takes_no_path_away(run: Run) -> None:
-    assert run.entry('agent-crash')['no_path_s'] == 0
+@pytest.mark.parametrize('name', STAYING)
+def test_where_no_ana_group_moves_none_loses_its_path(run: Run, name: str) -> None:
+    assert run.entry(name)['no_path_s'] == 0
 
 
 def test_every_failback_returns_the_ana_group_without_loss_or_error(run: Run) -> None:

@@ -170,7 +170,7 @@ NAMESPACE: Tuple[NamespaceScope, ...] = (
     namespace("two moves", 39_252, asks=2),
     namespace("a move while a target dies and another one starts", 60_000, asks=1, crashes=1, starts=1),
     namespace("a move while a gateway freezes", 30_117, asks=1, freezes=1),
-    namespace("a move while an agent restarts", 6_834, asks=1, agent_restarts=1),
+    namespace("a move while an agent restarts", 6_772, asks=1, agent_restarts=1),
     namespace("a move while an ANA group is handed over", 60_000, asks=1, handovers=1),
     namespace("others change the group, and a target dies", 6_284, others_change=1, crashes=1),
     namespace("others change the group twice", 52_294, others_change=2),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import List, Optional
 
 SCENARIO_NAMES = ('target-crash', 'host-loss', 'agent-crash', 'frozen-target', 'paused-host', 'orderly-stop',
-                  'mgr-failover')
+                  'mgr-failover', 'namespace-moved')
 
 
 def read(arguments: Optional[List[str]] = None) -> argparse.Namespace:

@@ -49,7 +49,7 @@ class GatewayApi:
 
     def create_subsystem(self, nqn: str, serial_number: str) -> None:
         self._ask(self._stub.create_subsystem, gateway_pb2.create_subsystem_req(
-            subsystem_nqn=nqn, serial_number=serial_number, max_namespaces=32, enable_ha=True,
+            subsystem_nqn=nqn, serial_number=serial_number, max_namespaces=64, enable_ha=True,
             no_group_append=True))
         self._ask(self._stub.add_host, gateway_pb2.add_host_req(subsystem_nqn=nqn, host_nqn='*'))
 
@@ -64,6 +64,11 @@ class GatewayApi:
         self._ask(self._stub.namespace_add, gateway_pb2.namespace_add_req(
             subsystem_nqn=nqn, nsid=nsid, rbd_pool_name=POOL, rbd_image_name=image, block_size=512,
             create_image=True, size=image_bytes, anagrpid=ana_group))
+
+    def move_namespace(self, nqn: str, nsid: int, ana_group: int) -> None:
+        """Returns when it is there."""
+        self._ask(self._stub.namespace_change_load_balancing_group, gateway_pb2.namespace_change_load_balancing_group_req(
+            subsystem_nqn=nqn, nsid=nsid, anagrpid=ana_group))
 
     def _ask(self, call: Callable[..., Any], request: Any) -> None:
         asked = f'{type(request).__name__} ({str(request).strip()})'.replace('\n', ', ')

@@ -1,6 +1,6 @@
 """The scenarios of the demo, in the order in which they are played: what is done, and what must be seen.
 
-Everything is done to gw1, which owns ANA group 1; gw2 takes it over and gives it back.
+Everything is done to gw1, which owns ANA group 1; gw2 takes it over and gives it back. The last one moves a namespace.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import rados
 
 from .cluster import ADMIN
 from .map_changes import available
-from .play import OWNER, Expectation, Play
+from .nvmeof_setup import GatewayApi
+from .play import ANA_GROUP, OTHER, OWNER, Expectation, Play
+from .stage import NQN
 
 DOWN_S = 20.0
 
@@ -112,6 +114,20 @@ def mgr_failover(play: Play) -> None:
     play.require(now['active_gid'] != dump['active_gid'], 'another mgr to be the active one')
 
 
+def namespace_moved(play: Play) -> None:
+    groups = play.stage.layout.ana_group_of
+    nsid = next(nsid for nsid, group in groups.items() if group == ANA_GROUP)
+    to = next(group for group in play.stage.layout.owners if group != ANA_GROUP)
+    with GatewayApi(play.stage.gateways[OTHER]) as api:
+        play.event(f'namespace {nsid} is moved to ANA group {to}', lambda: api.move_namespace(NQN, nsid, to))
+        play.note('it is there')
+        play.stage.wait_writing()
+        play.note('it is moved back')
+        api.move_namespace(NQN, nsid, ANA_GROUP)
+        play.note('it is back')
+        play.stage.wait_writing()
+
+
 SCENARIOS = (
     Scenario('target-crash', "gw1's target is killed", target_crash),
     Scenario('host-loss', f'all of gw1 is killed, and started again after {DOWN_S:g} s', host_loss),
@@ -121,6 +137,8 @@ SCENARIOS = (
              Expectation(tolerant=True)),
     Scenario('orderly-stop', 'gw1 is told to end (SIGTERM), and started again', orderly_stop),
     Scenario('mgr-failover', "`ceph mgr fail`, and gw1's target is killed meanwhile", mgr_failover),
+    Scenario('namespace-moved', 'a namespace is moved to the other ANA group, and back; no ANA group may move',
+             namespace_moved, Expectation(moves=False)),
 )
 
 
