@@ -6,45 +6,47 @@ change those of an unused one.
 """
 from __future__ import annotations
 
+import functools
 from typing import Iterable, List, Tuple
 
 from gw_agent import configuration as stored
 from gw_agent import target_state
-from gw_agent.configuration import NO_LIMITS, QosLimits, Subsystem
+from gw_agent.configuration import NO_LIMITS, Namespace, QosLimits, Subsystem
 from gw_agent.target_state import FoundSubsystem, TargetState
 from gw_agent.target_steps import Step
 
 Pairs = Iterable[Tuple[Subsystem, FoundSubsystem]]
+Waiting = Tuple[Namespace, Step]
+"""A step that waits for this namespace's I/O in flight."""
 
 
-def hide(pairs: Pairs) -> List[Step]:
-    """From hosts that should not see a namespace any more. Each step waits for the namespace's I/O."""
-    return [_show(subsystem.nqn, found, nsid, host, False) for subsystem, found in pairs
+def hide(pairs: Pairs) -> List[Waiting]:
+    """From hosts that should not see a namespace any more."""
+    return [_show(subsystem, found, nsid, host, False) for subsystem, found in pairs
             for nsid, hosts in sorted(found.hidden.items()) if nsid in subsystem.namespaces
             for host in sorted(hosts - subsystem.namespaces[nsid].hosts)]
 
 
-def show(pairs: Pairs) -> List[Step]:
-    """To hosts that should see a namespace which not all see. Each step waits for the namespace's I/O."""
-    return [_show(subsystem.nqn, found, nsid, host, True) for subsystem, found in pairs
+def show(pairs: Pairs) -> List[Waiting]:
+    """To hosts that should see a namespace which not all see."""
+    return [_show(subsystem, found, nsid, host, True) for subsystem, found in pairs
             for nsid, namespace in sorted(subsystem.namespaces.items())
             if nsid in found.namespaces and not namespace.auto_visible
             for host in sorted(namespace.hosts - found.hidden.get(nsid, set()))]
 
 
-def change_visibility(pairs: Pairs) -> List[Step]:
-    """Of namespaces in use, on a target that can. Each step waits for the namespace's I/O."""
+def change_visibility(pairs: Pairs) -> List[Waiting]:
+    """Of namespaces in use, on a target that can."""
     steps = []
     for subsystem, found in pairs:
         for nsid, namespace in sorted(subsystem.namespaces.items()):
             if nsid not in found.namespaces or namespace.auto_visible == (nsid not in found.hidden):
                 continue
             what = "to every host" if namespace.auto_visible else "to chosen hosts only"
-            steps.append(Step(stored.entry_key("namespace", subsystem.nqn, nsid),
-                              f"show namespace {nsid} of {subsystem.nqn} {what}",
-                              target_state.set_visibility(subsystem.nqn, nsid, namespace.auto_visible),
-                              lambda found=found, nsid=nsid, visible=namespace.auto_visible:
-                              found.hidden.pop(nsid, None) if visible else found.hidden.setdefault(nsid, set())))
+            steps.append((namespace, Step(
+                stored.entry_key("namespace", subsystem.nqn, nsid), f"show namespace {nsid} of {subsystem.nqn} {what}",
+                target_state.set_visibility(subsystem.nqn, nsid, namespace.auto_visible),
+                functools.partial(_note_visibility, found, namespace))))
     return steps
 
 
@@ -59,17 +61,26 @@ def limit(pairs: Pairs, target: TargetState) -> List[Step]:
             steps.append(Step(stored.entry_key("qos", subsystem.nqn, nsid),
                               f"limit namespace {nsid} of {subsystem.nqn} to {_text(namespace.qos)}",
                               target_state.set_limits(namespace.bdev_name, namespace.qos),
-                              lambda name=namespace.bdev_name, limits=namespace.qos:
-                              target.limits.__setitem__(name, target_state.kept_limits(limits))))
+                              functools.partial(target.limits.__setitem__, namespace.bdev_name,
+                                                target_state.kept_limits(namespace.qos))))
     return steps
 
 
-def _show(nqn: str, found: FoundSubsystem, nsid: int, host: str, visible: bool) -> Step:
+def _note_visibility(found: FoundSubsystem, namespace: Namespace) -> None:
+    if namespace.auto_visible:
+        found.hidden.pop(namespace.nsid, None)
+    else:
+        found.hidden.setdefault(namespace.nsid, set())
+
+
+def _show(subsystem: Subsystem, found: FoundSubsystem, nsid: int, host: str, visible: bool) -> Waiting:
     hosts = found.hidden.setdefault(nsid, set())
-    return Step(stored.entry_key("ns-host", nqn, nsid, host),
-                f"{'show namespace' if visible else 'hide namespace'} {nsid} of {nqn} {'to' if visible else 'from'} "
-                f"host {host}", target_state.show_namespace(nqn, nsid, host, visible),
-                lambda: hosts.add(host) if visible else hosts.discard(host))
+    what = f"{nsid} of {subsystem.nqn} {'to' if visible else 'from'} host {host}"
+    return subsystem.namespaces[nsid], Step(
+        stored.entry_key("ns-host", subsystem.nqn, nsid, host),
+        f"{'show' if visible else 'hide'} namespace {what}",
+        target_state.show_namespace(subsystem.nqn, nsid, host, visible),
+        functools.partial(hosts.add if visible else hosts.discard, host))
 
 
 def _text(limits: QosLimits) -> str:

@@ -126,7 +126,7 @@ class _Run:
     async def go(self) -> Report:
         await self._remove_listeners()
         await self._remove_namespaces()
-        await self._steps.send_and_wait_for_io(access_steps.hide(self._pairs()))
+        await self._send_when_quiet(access_steps.hide(self._pairs()))
         await self._remove_subsystems()
         await self._remove_bdevs()
         await self._remove_hosts()
@@ -277,8 +277,7 @@ class _Run:
                             subsystem.nqn, found, namespace, "move namespace {} of {} to",
                             target_state.set_ana_group(subsystem.nqn, namespace))))
         await self._steps.send(adds)
-        await self._steps.send_and_wait_for_io([step for namespace, step in changes
-                                                if await self._quiet(namespace, step.subject)])
+        await self._send_when_quiet(changes)
 
     def _group_step(self, nqn: str, found: FoundSubsystem, namespace: Namespace, what: str,
                     request: Request) -> Step:
@@ -304,20 +303,25 @@ class _Run:
                                            "not seen the OSD map that fences its last gateway")
         return True
 
-    async def _quiet(self, namespace: Namespace, subject: str) -> bool:
+    async def _send_when_quiet(self, steps: Sequence[Tuple[Namespace, Step]]) -> None:
+        """Steps that wait for the I/O of a namespace. While that makes no progress they are not sent, because every ANA
+        change of the subsystem would wait behind them."""
+        await self._steps.send_and_wait_for_io([step for namespace, step in steps
+                                                if await self._quiet(namespace, step)])
+
+    async def _quiet(self, namespace: Namespace, step: Step) -> bool:
         if self._own.quiet is None or await self._own.quiet(namespace.bdev_name):
             return True
-        self._waiting.add(subject)
-        self._steps.problem_of[subject] = (f"namespace {namespace.nsid} cannot be moved to ANA group "
-                                           f"{namespace.ana_group_id} yet: its I/O in flight makes no progress; look "
-                                           "at `ceph health`")
+        self._waiting.add(step.subject)
+        self._steps.problem_of[step.subject] = (f"cannot {step.what} yet: its I/O in flight makes no progress; look at "
+                                                "`ceph health`")
         return False
 
     async def _set_access(self) -> None:
         """Who sees each namespace, and how much may be done with it."""
         if self._found.changes_visibility:
-            await self._steps.send_and_wait_for_io(access_steps.change_visibility(self._pairs()))
-        await self._steps.send_and_wait_for_io(access_steps.show(self._pairs()))
+            await self._send_when_quiet(access_steps.change_visibility(self._pairs()))
+        await self._send_when_quiet(access_steps.show(self._pairs()))
         await self._steps.send(access_steps.limit(self._pairs(), self._found))
 
     async def _add_hosts(self) -> None:

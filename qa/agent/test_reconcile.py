@@ -157,6 +157,31 @@ def test_only_the_difference_of_limits_and_of_who_sees_a_namespace_is_sent(gatew
     assert sent == [methods for _, methods in steps] and hidden == {1: set()}
 
 
+def test_who_sees_a_namespace_is_not_changed_while_its_io_makes_no_progress(gateway, subsystem):
+    """Every ANA change of the subsystem would wait with it."""
+    progress = []
+
+    async def quiet(bdev_name):
+        return bool(progress)
+
+    hidden = with_namespace(subsystem, 1, auto_visible=False)
+    shown = with_namespace(subsystem, 1, auto_visible=False, hosts=frozenset({HOST}))
+
+    async def use(reconciler, contexts, rpc):
+        await reconciler.apply(hidden)
+        counting = CountingRpc(rpc)
+        careful = Reconciler(counting, reconciler.settings, contexts, CNTLIDS, quiet=quiet)
+        reports = [await careful.apply(shown)]
+        waited = list(counting.methods)
+        progress.append(True)
+        return [*reports, await careful.apply(shown)], waited, counting.methods
+
+    (first, second), waited, methods = gateway(use)
+    key = f"ns-host_{subsystem.nqn}_1_{HOST}"
+    assert first.waiting == {key} and first.retry and "makes no progress" in first.problem_of[key]
+    assert "nvmf_ns_add_host" not in waited and "nvmf_ns_add_host" in methods and second.applied
+
+
 def test_limits_and_visibility_are_there_before_the_first_listener(gateway, subsystem):
     async def use(reconciler, contexts, rpc):
         counting = CountingRpc(rpc)
