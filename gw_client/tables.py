@@ -12,7 +12,7 @@ from gw_client.units import count, size
 
 NUMBERS = frozenset((
     "NSID", "Size", "Block size", "ANA group", "Own ANA group", "Namespaces", "Max", "Subsystems", "Listeners",
-    "I/O queues", "Controller ID", "Requests", "Data", "Average ms", "Longest ms", "IO/s", "MB/s read", "MB/s written",
+    "Queues", "Controller ID", "Requests", "Data", "Average ms", "Longest ms", "IO/s", "MB/s read", "MB/s written",
     "ms read", "ms written"))
 """Headers of columns that are aligned to the right."""
 GroupStatus = Optional[ha_pb2.group_status_info]
@@ -107,7 +107,7 @@ def hosts(reply: pb.hosts_info) -> str:
 
 
 def connections(reply: pb.connections_info) -> str:
-    headers = ["Host NQN", "Connected", "At listener", "I/O queues", "Controller ID", "TLS", "DH-HMAC-CHAP key",
+    headers = ["Host NQN", "Connected", "At listener", "Queues", "Controller ID", "TLS", "DH-HMAC-CHAP key",
                "TLS key"]
     return table(headers, [
         [e.nqn, "yes", f"{_bracketed(e.traddr)}:{e.trsvcid}", e.qpairs_count, e.controller_id, _yes(e.secure),
