@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import errno
+import json
 from dataclasses import replace
 
 import pytest
@@ -172,3 +173,58 @@ def test_deleting_a_namespace_takes_its_other_entries_along(one):
     assert changes_namespaces.delete(with_qos, NQN, 1, False) == Change(
         removes=frozenset({f"namespace_{NQN}_1", f"qos_{NQN}_1"}))
     assert "no namespace 2" in refusal(errno.ENOENT, changes_namespaces.delete, now, NQN, 2, False)
+
+
+def test_limits_are_merged_with_those_that_are_stored(one):
+    now = after(one, changes.add_namespace(one, asked("a"), (1,)))
+    now = after(now, changes_namespaces.set_limits(now, NQN, 1, {"rw_ios_per_second": 5}))
+    assert json.loads(now.omap[f"qos_{NQN}_1"]) == {"subsystem_nqn": NQN, "nsid": 1, "rw_ios_per_second": "5"}
+    now = after(now, changes_namespaces.set_limits(now, NQN, 1, {"w_mbytes_per_second": 7}))
+    now = after(now, changes_namespaces.set_limits(now, NQN, 1, {"rw_ios_per_second": 0}))
+    assert now.configuration.subsystems[NQN].namespaces[1].qos == configuration.QosLimits(w_mbytes_per_second=7)
+    assert "no limit is given" in refusal(errno.EINVAL, changes_namespaces.set_limits, now, NQN, 1, {})
+
+
+def test_a_changed_namespace_keeps_what_another_gateway_stored_with_it(one):
+    now = after(one, changes.add_namespace(one, asked("a"), (1,)))
+    key = f"namespace_{NQN}_1"
+    value = json.dumps({**json.loads(now.omap[key]), "size": "10485760", "create_image": True, "location": "rack1"})
+    now = stored({**now.omap, key: value})
+    for change in (changes_namespaces.set_trash_image(now, NQN, 1, True),
+                   changes_namespaces.change_visibility(now, NQN, 1, False, False)):
+        changed = json.loads(change.sets[key])
+        assert (changed["size"], changed["create_image"], changed["location"]) == ("10485760", True, "rack1")
+    assert changes_namespaces.set_trash_image(now, NQN, 1, False) == Change()
+    assert changes_namespaces.change_visibility(now, NQN, 1, True, False) == Change()
+
+
+def test_hosts_of_a_hidden_namespace_go_when_it_is_shown_to_all(one):
+    now = after(one, changes.add_namespace(one, asked("a", auto_visible=False), (1,)))
+    now = after(now, changes_namespaces.add_host(now, NQN, 1, HOST))
+    assert HOST in refusal(errno.EBUSY, changes_namespaces.change_visibility, now, NQN, 1, True, False)
+    shown = after(now, changes_namespaces.change_visibility(now, NQN, 1, True, True))
+    namespace = shown.configuration.subsystems[NQN].namespaces[1]
+    assert namespace.auto_visible and namespace.hosts == frozenset()
+
+
+def test_no_more_hosts_than_existing_gateways_allow_see_a_hidden_namespace(one):
+    now = after(one, changes.add_namespace(one, asked("a", auto_visible=False), (1,)))
+    for number in range(changes_namespaces.HOSTS_LIMIT):
+        now = after(now, changes_namespaces.add_host(now, NQN, 1, f"nqn.2014-08.com.example:host{number}"))
+    assert "no more can" in refusal(errno.E2BIG, changes_namespaces.add_host, now, NQN, 1, HOST)
+
+
+def test_an_id_that_is_stored_but_not_served_is_not_given_again(one):
+    broken = Stored(one.version, {**one.omap, f"namespace_{NQN}_1": "garbage"}, one.configuration, ())
+    assert list(changes.add_namespace(broken, asked("a"), (1,)).sets) == [f"namespace_{NQN}_2"]
+    assert "is used" in refusal(errno.EEXIST, changes.add_namespace, broken, asked("a", nsid=1), (1,))
+    assert changes_namespaces.delete(broken, NQN, 1, False) == Change(removes=frozenset({f"namespace_{NQN}_1"}))
+
+
+def test_an_ipv6_listener_of_an_existing_gateway_is_deleted(one):
+    key = f"listener_{NQN}_gw1_TCP_[fd00::1]_4420"
+    value = json.dumps({"nqn": NQN, "host_name": "gw1", "traddr": "[fd00::1]", "adrfam": "ipv6", "trsvcid": 4420})
+    now = stored({**one.omap, key: value})
+    listener = changes.checked_listener("gw1", "[fd00::1]", 4420, "ipv6", False)
+    assert changes.delete_listener(now, NQN, listener, False) == Change(removes=frozenset({key}))
+    assert "listens on [fd00::1]:4420" in refusal(errno.EEXIST, changes.add_listener, now, NQN, listener)
