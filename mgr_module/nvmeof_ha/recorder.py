@@ -206,6 +206,8 @@ class Recorder:
 
     def _departed(self, instance: Instance, before: Map, after: Map, now: float) -> None:
         departed = after.departure(instance)
+        if after.gateway(instance.gateway) is None:
+            self._losses[instance] = _Loss(f"{instance.gateway} was deleted while its target ran", now)
         waited_for = any(instance in under_way.waits_for for under_way in self._open.values())
         if departed is not None and departed.addresses and departed.osd_epoch is None and not waited_for:
             lost = self._lost[instance] = self._lost_one(Kind.LOSS, 0, instance, now)

@@ -97,7 +97,8 @@ class Transition:
     def sentence(self) -> str:
         """One line for the log and for ``status``."""
         of = f"ANA group {self.ana_group}" if self.ana_group else "a gateway"
-        way = (f" from {self.source}" if self.source else "") + (f" to {self.to}" if self.to else "")
+        towards = "to" if self.source else "at"
+        way = (f" from {self.source}" if self.source else "") + (f" {towards} {self.to}" if self.to else "")
         how = "" if self.outcome is Outcome.DONE else f" was {self.outcome.value}"
         begun = ", begun under another mgr" if self.inherited else ""
         return f"{self.kind.value} of {of}{way}{how} ({seconds(self.took_s)}{begun}): {self.cause}"
@@ -152,8 +153,15 @@ def rows(records: Iterable[Transition]) -> str:
     return table(("BEGAN", "WHAT", "ANA GROUP", "FROM", "TO", "TOOK", "PHASES", "CAUSE"), [
         (stamp(r.began), r.kind.value + ("" if r.outcome is Outcome.DONE else f" ({r.outcome.value})"),
          r.ana_group or "", r.source, r.to, seconds(r.took_s),
-         ("... " if r.inherited else "") + " ".join(f"{mark.what} {mark.at_s:.2f}" for mark in r.marks), r.cause)
-        for r in records])
+         _steps(r), r.cause) for r in records])
+
+
+def _steps(record: Transition) -> str:
+    """Each phase with the seconds that it took from the one before."""
+    before = (record.marks[:1] + record.marks)[:-1]
+    steps = [mark.what + (f" +{mark.at_s - last.at_s:.2f}" if number else "")
+             for number, (last, mark) in enumerate(zip(before, record.marks))]
+    return ", ".join((["..."] if record.inherited else []) + steps)
 
 
 def stamp(at: float) -> str:

@@ -36,10 +36,10 @@ def test_what_vstart_prints_can_be_used_and_vstop_leaves_nothing(tmp_path):
     try:
         assert started.returncode == 0, started.stdout
         conf = re.search(r'export CEPH_CONF=(\S+)', started.stdout).group(1)
-        show = re.search(r'  (ceph \S+ show rbd g1)', started.stdout).group(1)
-        shown = run(*show.split(), '--format', 'json', CEPH_CONF=conf)
-        gateway, = json.loads(shown.stdout)['Created Gateways:']
-        assert (gateway['gw-id'], gateway['Availability']) == ('gw1', 'AVAILABLE')
+        look = re.search(r'  (ceph \S+ status)', started.stdout).group(1)
+        shown = run(*look.split(), '--format', 'json', CEPH_CONF=conf)
+        gateway, = json.loads(shown.stdout)['groups'][0]['gateways']
+        assert (gateway['id'], gateway['availability'], gateway['problems']) == ('gw1', 'AVAILABLE', [])
         # A second start in the same directory is refused and disturbs nothing of the first.
         again = run(str(SCRIPTS / 'vstart.sh'), '--dir', str(directory))
         assert again.returncode == 1 and 'not empty' in again.stdout, again.stdout

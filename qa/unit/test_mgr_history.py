@@ -66,6 +66,7 @@ def test_the_first_gateway_of_an_ana_group_starts_it():
     mgr = Recorded()
     mgr.create("gw1")
     mgr.wait(1)
+    assert mgr.newest().sentence() == "start of ANA group 1 at gw1#1:t (0.50 s): nobody served it"
     assert [(r.number, r.kind, r.ana_group, r.source, r.to, r.cause, phases(r)) for r in mgr.history.records] == [
         (1, Kind.START, 1, "", "gw1#1:t", "nobody served it", ["promoted", "confirmed"])]
 
@@ -198,6 +199,17 @@ def test_a_lost_gateway_that_served_nothing_is_recorded_when_it_is_fenced():
     assert record.sentence().startswith("loss of a gateway from gw2#1:t (")
 
 
+def test_a_deleted_gateway_whose_target_still_runs_is_fenced_and_that_is_recorded():
+    mgr = Recorded().pair()
+    mgr.do(DeleteGateway(9, "gw1"))
+    mgr.do(DeleteGateway(9, "gw2"))
+    mgr.wait(3)
+    losses = [r for r in mgr.history.records if r.kind is Kind.LOSS]
+    assert [(r.source, r.cause) for r in losses] == [
+        (f"{name}#1:t", f"{name} was deleted while its target ran") for name in ("gw1", "gw2")]
+    assert [r.fences[0].instance for r in losses] == ["gw1#1:t", "gw2#1:t"]
+
+
 def test_an_ana_group_that_ends_with_its_owner_ends_its_transition():
     mgr = Recorded().pair()
     for gateway in ("gw1", "gw2"):
@@ -271,7 +283,7 @@ def test_people_and_programs_are_shown_the_same():
     assert shown["began"] == "2023-11-14T22:13:20.250Z" and (shown["from"], shown["to"]) == ("gw1#1:t", "gw2#1:t")
     assert [phase["what"] for phase in shown["phases"]] == phases(record)
     row = transitions.rows([record]).splitlines()[1]
-    assert " failover " in row and " noticed 0.00 departed " in row and row.endswith(record.cause)
+    assert " failover " in row and " noticed, departed +0.00, " in row and row.endswith(record.cause)
     known = Known(mgr.state.committed, mgr.state.soft, mgr.now)
     status = overview.group(KEY, known, True, "", Past(mgr.history.records, record.began + record.took_s + 5))
     assert status["last_failover"]["number"] == record.number

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import List, Optional
 
 from .ceph_install import CephNotInstalled
-from .cluster import POOL, REPOSITORY, Cluster, ClusterError, CommandFailed, running_clusters
-from .gateway import GROUP, Gateway, nvme_gw_prefix
+from .cluster import REPOSITORY, Cluster, ClusterError, CommandFailed, running_clusters
+from .gateway import Gateway
 from .waiting import WaitTimeout
 
 MODULE = 'nvmeof_ha'
@@ -108,7 +108,7 @@ def _print_what_to_try(cluster: Cluster) -> None:
         print(f'  export PATH={REPOSITORY}/.venv/bin:$PATH\n'
               f'  export CEPH_NVMEOF_SERVER_ADDRESS={first.address} CEPH_NVMEOF_SERVER_PORT={first.api_port}\n'
               '\nWhat to try next:\n  ceph -s\n'
-              f'  ceph {nvme_gw_prefix(cluster)} show {POOL} {GROUP}\n'
+              '  ceph nvmeof-ha status\n'
               f'  nvmeof-gw subsystem add -n {EXAMPLE_NQN} --no-group-append\n'
               f'  nvmeof-gw namespace add -n {EXAMPLE_NQN} -i image1 -c --size 64MB\n'
               f'  nvmeof-gw listener add -n {EXAMPLE_NQN} -t {first.name} -a {first.address} -s {first.listener_port}\n'
@@ -116,7 +116,8 @@ def _print_what_to_try(cluster: Cluster) -> None:
               f'  nvmeof-gw top{others}')
         target = first.pids().get('target')
         if target:
-            print(f'  kill -9 {target}     # {first.name} loses its target: look at `status` again')
+            print(f'  kill -9 {target}     # {first.name} loses its target: look at `status` again\n'
+                  '  ceph nvmeof-ha history     # what happened then, and how long each part took')
     else:
         print('\nWhat to try next:\n  ceph -s')
     print(f'  {REPOSITORY}/vstart-scripts/vstop.sh --dir {cluster.directory}')
