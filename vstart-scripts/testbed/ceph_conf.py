@@ -106,6 +106,8 @@ def _osd(install: CephInstall, directory: Path, run_directory: Path) -> Dict[str
         'osd data': directory / 'osd/$id',
         # How long an OSD that was told to end waits for a mon to take note.
         'osd mon shutdown timeout': 0.5,
+        # By default one that was marked down six times within 10 minutes ends by itself.
+        'osd max markdown count': 1000,
         'osd objectstore': 'memstore',
         'memstore device bytes': MEMSTORE_BYTES,
         'osd class dir': install.class_directory,

@@ -125,16 +125,16 @@ class Sampler(Observer):
     def _ask_all(self) -> Sample:
         asked = {gateway: question for gateway, question in self._questions.items() if question.ask()}
         readings: Dict[str, Reading] = {}
-        deadline_s = time.monotonic() + ANSWER_S
+        deadline_s = time.monotonic() + ANSWER_S   # and no later where this process itself did not run meanwhile
         while asked:
             left_s = deadline_s - time.monotonic()
             ready = select.select(list(asked.values()), [], [], left_s)[0] if left_s > 0 else []
             if not ready:
                 break
             for gateway in [name for name, question in asked.items() if question in ready]:
-                listeners = asked[gateway].answer()
-                if listeners is not None:
-                    readings[gateway] = Reading(time.monotonic(), self._states(listeners))
+                listeners, now_s = asked[gateway].answer(), time.monotonic()
+                if listeners is not None and now_s <= deadline_s:
+                    readings[gateway] = Reading(now_s, self._states(listeners))
                 if not asked[gateway].waiting:
                     del asked[gateway]
         return Sample(time.monotonic(), readings)
