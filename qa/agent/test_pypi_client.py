@@ -3,9 +3,11 @@ in text and in JSON, and the other gateway soon shows what was changed. Real pro
 """
 from __future__ import annotations
 
+import base64
 import errno
 import json
 import subprocess
+import zlib
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
@@ -20,6 +22,14 @@ from published_client import VERSION, PublishedClient, installed
 HOSTS = [f"nqn.2014-08.org.nvmexpress:uuid:0e6b5b3c-9c4f-4c1a-8f7e-3a4b5c6d7e8{n}" for n in range(2)]
 UUIDS = {"text": "1e6b5b3c-9c4f-4c1a-8f7e-3a4b5c6d7e8f", "json": "2e6b5b3c-9c4f-4c1a-8f7e-3a4b5c6d7e8f"}
 MIB = 1 << 20
+
+
+def interchange(secret: bytes) -> str:
+    """A key for DH-HMAC-CHAP as people pass it on."""
+    return f"DHHC-1:01:{base64.b64encode(secret + zlib.crc32(secret).to_bytes(4, 'little')).decode()}:"
+
+
+KEYS = [interchange(secret * 32) for secret in (b"1", b"2")]
 WAIT_S = 60
 """Generous: gateways follow within a second of the notification, but the machine may be busy."""
 
@@ -43,14 +53,19 @@ def client() -> Iterator[PublishedClient]:
 
 @pytest.fixture
 def pair(mgr: MgrInPlace, cluster: Any, nvmf_tgt: Path, tmp_path: Path) -> Iterator[List[Gateway]]:
-    """Two gateways of a group, admitted and with nothing configured."""
+    """Two gateways of a group, each optimized for its ANA group, with nothing configured."""
     hosts = [GatewayHost(tmp_path, cluster, nvmf_tgt, f"gw{n}", mgr.seats.group, f"127.0.0.{n + 1}") for n in (1, 2)]
+    key = tmp_path / "group.key"
+    key.write_text(base64.b64encode(b"k" * 32).decode())
+    key.chmod(0o600)
+    for host in hosts:
+        host.settings.write_text(host.settings.read_text().replace("[ceph]", f"encryption_key = {key}\n[ceph]"))
     mgr.make(*(host.name for host in hosts))
     try:
         for host in hosts:
             host.start()
-        for host in hosts:
-            mgr.admit(host.name)
+        for ana_group, host in enumerate(hosts, 1):
+            mgr.promote(ana_group, mgr.admit(host.name))
         yield [Gateway(host) for host in hosts]
     finally:
         for host in hosts:
@@ -162,6 +177,20 @@ class Script:
         self.done("Successful", "host", "del", "-n", self.nqn, "-t", HOSTS[1])
         self.seen("one host", lambda gateway: self.hosts(gateway) == (False, HOSTS[:1]))
 
+    def keys(self) -> None:
+        """In a subsystem of its own: one with a key admits no host without one."""
+        nqn = f"{self.nqn}.keys"
+        self.done("Successful", "subsystem", "add", "-n", nqn, "--no-group-append", "-k", KEYS[0])
+        self.done("Successful", "host", "add", "-n", nqn, "-t", HOSTS[1], "-k", KEYS[0])
+        self.done("Successful", "host", "change_key", "-n", nqn, "-t", HOSTS[1], "-k", KEYS[1])
+        self.done("Successful", "subsystem", "change_key", "-n", nqn, "-k", KEYS[1])
+        self.seen("a host with a key", lambda gateway: [host["use_dhchap"] for host in self.show(
+            gateway, "host", "list", "-n", nqn)["hosts"]] == [True])
+        shown, = self.show(self.there, "subsystem", "list", "--subsystem", nqn)["subsystems"]
+        assert shown["has_dhchap_key"]
+        self.refused(errno.EINVAL, "DHHC-1", "host", "change_key", "-n", nqn, "-t", HOSTS[1], "-k", "x")
+        self.done("Successful", "subsystem", "del", "-n", nqn)
+
     def namespace_added(self) -> None:
         image = ["-p", "rbd", "-c", "--size", "8MB", "-n", self.nqn]
         self.done("Adding namespace 1 to", "namespace", "add", *image, "-i", f"{self._output}1",
@@ -183,6 +212,9 @@ class Script:
         first, second = ["-n", self.nqn, "--nsid", "1"], ["-n", self.nqn, "--nsid", "7"]
         self.done("to 16 MiB: Successful", "namespace", "resize", *first, "--size", "16MB")
         self.seen("the size", lambda gateway: self.namespaces(gateway)[1]["rbd_image_size"] == str(16 * MIB))
+        self.done("to 2: Successful", "namespace", "change_load_balancing_group", *first, "-l", "2")
+        self.seen("the ANA group", lambda gateway: self.namespaces(gateway)[1]["load_balancing_group"] == 2)
+        wait_until(lambda: self.served(self.there)[1]["anagrpid"] == 2, WAIT_S, "the ANA group on the other target")
         self.refused(errno.EINVAL, "would lose data", "namespace", "resize", *first, "--size", "4MB")
         status, *_ = self.ask("namespace", "set_qos", *first, "--rw-ios-per-second", "2000", "--w-megabytes-per-second",
                               "5")
@@ -234,8 +266,8 @@ def test_every_verb_works_through_either_gateway_and_shows_on_the_other(
         client: PublishedClient, pair: List[Gateway], cluster: Any) -> None:
     for output, here, there in (("text", *pair), ("json", *reversed(pair))):
         script = Script(client, output, here, there)
-        for verbs in (script.gateway, script.subsystem, script.listener, script.host, script.namespace_added,
-                      script.namespace_changed, script.connection, script.deleted):
+        for verbs in (script.gateway, script.subsystem, script.listener, script.host, script.keys,
+                      script.namespace_added, script.namespace_changed, script.connection, script.deleted):
             verbs()
     trash = json.loads(cluster.run("rbd", "trash", "ls", "rbd", "--format", "json"))
     assert {"text1", "json1"} <= {entry["name"] for entry in trash}
