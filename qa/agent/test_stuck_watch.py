@@ -5,6 +5,7 @@ import asyncio
 import json
 import socket
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional
 
@@ -131,6 +132,8 @@ async def until(condition: Callable[[], Any], what: str) -> Any:
 def test_a_host_that_is_cut_off_learns_it_from_another_gateway_and_its_next_target_is_held_back(
         cluster, connected, context, tmp_path):
     settings = {name: gateway_settings(tmp_path, cluster, name=name) for name in ("gw1", "gw2")}
+    settings = {name: replace(found, gateway=replace(found.gateway, run_dir=str(tmp_path)))   # where `context` is
+                for name, found in settings.items()}
     pool = context.open_ioctx("rbd")
     told: List[str] = []
     mended: List[bool] = []
