@@ -20,6 +20,7 @@ from gw_agent.configuration import Configuration
 from gw_agent.contexts import ContextFailed, Contexts
 from gw_agent.drain import Drain
 from gw_agent.moves import Held
+from gw_agent.nqn import DISCOVERY_NQN
 from gw_agent.plan_runner import PlanRunner
 from gw_agent.probe_images import ProbeImages
 from gw_agent.reconcile import Reconciler, Report
@@ -194,7 +195,11 @@ class TargetRun:
                     self._warden.pulse.beat()
                     self._soon(False)
                 self._drain.note_progress(await self.rpc.call("bdev_get_iostat"))
-                self._note_load(await self.rpc.call("nvmf_get_stats"))
+                stats, asking = await self.rpc.pipeline([
+                    ("nvmf_get_stats", None), ("nvmf_subsystem_get_controllers", {"nqn": DISCOVERY_NQN})])
+                if isinstance(stats, RpcFailure):
+                    raise stats
+                self._note_load(stats, len(asking) if isinstance(asking, list) else 0)
                 failures = 0
             except RpcTimeout as error:
                 failures += 1
@@ -211,12 +216,14 @@ class TargetRun:
             log.warning("ANA group %d is %s on the target, which this agent did not ask for (a new listener, or "
                         "somebody set it by hand): setting it right", ana_group_id, state)
 
-    def _note_load(self, stats: Dict[str, Any]) -> None:
-        """I/O per second since the last look, and the connected hosts (one admin queue each), for the beacons."""
+    def _note_load(self, stats: Dict[str, Any], asking: int) -> None:
+        """I/O per second since the last look, and the connected hosts (one admin queue each, as have the `asking` ones,
+        which stay connected to discovery and use no path), for the beacons."""
         completed = sum(group.get("completed_nvme_io", 0) for group in stats.get("poll_groups", ()))
         self.load = max(0, int((completed - self._completed) / LOOK_S)) if self._completed else 0
         self._completed = completed
-        self.connections = sum(group.get("current_admin_qpairs", 0) for group in stats.get("poll_groups", ()))
+        admin_queues = sum(group.get("current_admin_qpairs", 0) for group in stats.get("poll_groups", ()))
+        self.connections = max(0, admin_queues - asking)
 
     def _tell_problems(self, problems: List[str]) -> None:
         """Each problem once, for as long as it lasts."""

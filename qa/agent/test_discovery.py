@@ -1,4 +1,4 @@
-"""Claims about what a host learns of the group when it asks one gateway, on running targets, without a cluster."""
+"""Claims about what a host learns of the group when it asks one gateway, on running targets."""
 from __future__ import annotations
 
 import asyncio
@@ -7,9 +7,11 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from gateway_host import NQN as SERVED_NQN
 from running_target import OneContext, gateway_settings, running_target
 from target_sim.initiator import Host
 from testbed.ports import free_ports
+from testbed.waiting import wait_until
 
 from gw_agent import discovery
 from gw_agent.configuration import Configuration, Listener, Subsystem
@@ -21,6 +23,7 @@ NQN = "nqn.2016-06.io.spdk:discovered"
 HOST = "nqn.2014-08.org.nvmexpress:uuid:0e6b5b3c-9c4f-4c1a-8f7e-3a4b5c6d7e8f"
 ADDRESS_OF = {"gw1": "127.0.0.2", "gw2": "127.0.0.3"}
 REFERRAL, CURRENT = 1, 3
+BEACONS_IN_TWO_LOOKS = 5
 
 
 def of(*subsystems):
@@ -111,6 +114,17 @@ def test_a_gateway_without_listeners_answers_no_discovery(configure, subsystem, 
     with pytest.raises(ConnectionRefusedError):
         learned(listeners["gw1"])
     assert learned(listeners["gw2"]) == {(listeners["gw2"].traddr, listeners["gw2"].trsvcid)}
+
+
+def test_who_only_asks_is_no_connected_host(serving, mgr, host, listener):
+    """Or a failback would wait for it where it does not ask."""
+    use = {"hostnqn": HOST, "address": listener.traddr, "queues": 0}
+    with Host(listener.trsvcid, SERVED_NQN, **use):
+        mgr.hear(host.name, lambda b: b.connections == 1, "one connected host")
+        with Host(listener.trsvcid, DISCOVERY_NQN, kato_ms=120000, **use):
+            heard = len(mgr.beacons)
+            wait_until(lambda: len(mgr.beacons) > heard + BEACONS_IN_TWO_LOOKS, 60, "two looks at the target")
+            assert mgr.beacons[-1].connections == 1
 
 
 def test_the_well_known_port_is_answered_too_where_it_is_wanted():
