@@ -1,9 +1,9 @@
 """The keys of hosts in the running target: what it needs is put into its keyring, what it needs no more is taken away.
 
 A target reads a key from a file each time a host authenticates, so the file stays while the key is wanted: in
-`run_dir`/keys, mode 0600, best on a file system in memory as /run is. Promises: a key leaves its encrypted form for
-that file only; it is in no request, command line, log or error. A key that cannot be decrypted keeps its host out, or
-keeps the key before it if the host is connected.
+`run_dir`/keys, mode 0600, best on a file system in memory as /run is; the warden removes what is left there when it
+starts and when it ends. Promises: a key leaves its encrypted form for that file only; it is in no request, command line,
+log or error. A key that cannot be decrypted keeps its host out, or keeps the key before it if the host is connected.
 """
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from gw_agent import target_state
 from gw_agent.configuration import Configuration, Subsystem
 from gw_agent.group_key import GroupKey, GroupKeyError
 from gw_agent.host_keys import PREFIX, HostKeys, KeyNames, SealedKey, keyring_name
+from gw_agent.run_directory import KEYS
 from gw_agent.settings import GatewaySettings
 from gw_agent.spdk_rpc import SpdkRpc
 from gw_agent.target_state import FoundSubsystem
 from gw_agent.target_steps import Step, StepSender
-
-DIRECTORY = "keys"
 
 
 class KeyRing:
@@ -30,7 +29,7 @@ class KeyRing:
         self._rpc = rpc
         self._steps = steps
         self._group_key = GroupKey(settings.encryption_key)
-        self._directory = os.path.join(settings.run_dir, DIRECTORY)
+        self._directory = os.path.join(settings.run_dir, KEYS)
         self._sealed: Dict[str, SealedKey] = {}
         self._names = {(nqn, host): self._named(subsystem, host, keys) for nqn, subsystem in wanted.subsystems.items()
                        for host, keys in subsystem.host_keys.items()}
@@ -85,8 +84,9 @@ class KeyRing:
                                      ("keyring_file_remove_key", {"name": name}),
                                      lambda name=name: self._there.discard(name))
                                 for name in sorted(self._there - set(self._sealed))])
-        for name in set(os.listdir(self._directory)) - set(self._sealed) - self._there:
-            os.unlink(self._path(name))
+        if os.path.isdir(self._directory):
+            for name in set(os.listdir(self._directory)) - set(self._sealed) - self._there:
+                os.unlink(self._path(name))
 
     def _named(self, subsystem: Subsystem, host: str, keys: HostKeys) -> KeyNames:
         owner = f"{subsystem.nqn}\n{host}"

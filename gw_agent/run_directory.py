@@ -12,6 +12,7 @@ import fcntl
 import json
 import logging
 import os
+import shutil
 import signal
 import stat
 import time
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 UMASK = 0o077
 """Of warden, agent and target: sockets, logs and whatever else they make are for their own user alone. Whoever may
 connect to a target's JSON-RPC socket may serve any image to anybody."""
+KEYS = "keys"
+"""Holds hosts' keys as a running target reads them."""
 END_S = 10.0
 POLL_S = 0.02
 
@@ -82,7 +85,12 @@ class RunDirectory:
                 raise RunDirectoryError(f"a target from before still holds {self._target_lock_path} after {END_S:.0f} s; "
                                         "find it (`fuser` shows it) and kill it, or reboot the host")
             time.sleep(POLL_S)
+        self.remove_keys()
         return None if record is None else record.instance
+
+    def remove_keys(self) -> None:
+        """Of hosts; to be called while no target runs."""
+        shutil.rmtree(os.path.join(self.path, KEYS), ignore_errors=True)
 
     def lock_for_target(self) -> int:
         """A locked file for the target to inherit; close it here once the target was started."""

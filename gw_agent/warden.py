@@ -318,7 +318,9 @@ def _serve(settings: Settings, config_path: str, output: Optional[IO[bytes]], tr
     stops.append(warden)
     if early:
         warden.stop()
-    return warden.run()
+    status = warden.run()
+    directory.remove_keys()
+    return status
 
 
 def main() -> None:

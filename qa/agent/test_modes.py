@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 from pathlib import Path
 
@@ -26,3 +27,11 @@ def test_sockets_and_files_of_a_gateway_are_for_its_own_user_alone(serving, host
     mine = {pid for pid in host.pids().values()}
     shared = [path for path in Path("/dev/shm").iterdir() if path.name.rpartition("pid")[2] in map(str, mine)]
     assert not [path for path in shared if path.stat().st_mode & FOR_OTHERS]
+
+
+def test_keys_of_hosts_do_not_outlive_the_gateway(serving, host):
+    keys = host.directory / "run" / "keys"
+    keys.mkdir(mode=0o700)
+    (keys / "left").write_text("DHHC-1:00:")
+    host.kill("warden", signal.SIGTERM)
+    assert host.exit_status() == 0 and not keys.exists()
