@@ -17,7 +17,7 @@ import logging
 import os
 import signal
 import sys
-from typing import Any, FrozenSet, Optional, Tuple
+from typing import Any, FrozenSet, Mapping, Optional, Tuple
 
 import rados
 
@@ -29,9 +29,11 @@ from gw_agent.contexts import ContextFailed
 from gw_agent.group_status import Known
 from gw_agent.move_words import MoveWords
 from gw_agent.mover import Mover
+from gw_agent.moves import Key
 from gw_agent.path_probe import PathProbe
 from gw_agent.probe_images import ProbeImages
 from gw_agent.pulse import Pulse
+from gw_agent.rebalancer import Rebalancer
 from gw_agent.reconcile import Report
 from gw_agent.settings import Settings
 from gw_agent.spdk_rpc import RpcFailure, RpcUnreachable, SpdkRpc
@@ -67,6 +69,7 @@ class Agent:
         self._run: Optional[TargetRun] = None
         self._mover = Mover(settings.gateway.name, warden, self._store,
                             MoveWords(control, settings.gateway.group, warden.pulse.beat), lambda: self._run)
+        self._rebalancer = Rebalancer(settings.gateway, warden, control, self._mover, lambda: self._run)
         self._asked_for = NO_VERSION
         self._said_urgent: Tuple[Any, ...] = ()
         self._was_mute = False
@@ -74,7 +77,8 @@ class Agent:
     async def serve(self) -> None:
         """Never returns by itself."""
         await asyncio.gather(self._beacons.run(lambda: self._warden.timing.beacon_s, self._urgent), self._follow(),
-                             self._watch_urgency(), self._stuck.run(), self._mover.serve(), self._serve_api())
+                             self._watch_urgency(), self._stuck.run(), self._mover.serve(), self._rebalancer.serve(),
+                             self._serve_api())
 
     # -- the target -------------------------------------------------------------------------------------------
 
@@ -240,6 +244,12 @@ class Agent:
         if self._run is None:
             raise RpcUnreachable("no target runs; what is stored is applied when one does")
         return await self._run.apply_now()
+
+    async def load(self) -> Tuple[Tuple[int, ...], Mapping[Key, float]]:
+        return await self._rebalancer.load()
+
+    async def pause_rebalance(self, paused: bool) -> None:
+        await self._rebalancer.pause(await self._store, paused)
 
     async def move_namespace(self, nqn: str, nsid: int, to: int) -> None:
         await self._mover.move(nqn, nsid, to)

@@ -13,7 +13,7 @@ import asyncio
 import errno
 import functools
 import logging
-from typing import Any, Awaitable, Callable, FrozenSet, List, Protocol, Tuple, TypeVar
+from typing import Any, Awaitable, Callable, FrozenSet, List, Mapping, Protocol, Tuple, TypeVar
 
 import grpc
 
@@ -23,6 +23,7 @@ from gw_agent.changes import Refused
 from gw_agent.config_store import Change, ConfigStore, Stored, StoreBusy, StoreError
 from gw_agent.configuration import Subsystem
 from gw_agent.images import Images
+from gw_agent.moves import Key
 from gw_agent.pb import gateway_pb2 as pb
 from gw_agent.pb import gateway_pb2_grpc
 from gw_agent.reconcile import Report
@@ -52,6 +53,9 @@ class LocalGateway(KnowingGateway, Protocol):
     async def apply_now(self) -> Report:
         """Loads what is stored, makes the target equal to it, and sets the permitted ANA states. Raises RpcFailure
         and StoreError."""
+
+    async def load(self) -> Tuple[Tuple[int, ...], Mapping[Key, float]]:
+        """ANA groups that new namespaces should go to, and I/O per second by namespace, where it is known."""
 
     async def move_namespace(self, nqn: str, nsid: int, to: int) -> None:
         """Hands one namespace over to another ANA group. Raises Refused, RpcFailure and StoreError."""

@@ -1,6 +1,7 @@
 """The service of ha.proto: what this gateway knows of its gateway group, and the I/O counters of its target.
 
-Promises: `group_status` asks nobody, so it answers while RADOS, the mgr or the target do not. Changes nothing.
+Promises: `group_status` asks nobody, so it answers while RADOS, the mgr or the target do not. Changes nothing but
+whether namespaces are rebalanced.
 """
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from typing import Any, Mapping, Optional, Protocol
 import grpc
 
 from gw_agent import group_status
+from gw_agent.config_store import StoreError
 from gw_agent.group_status import Known
 from gw_agent.pb import ha_pb2, ha_pb2_grpc
 from gw_agent.settings import Settings
@@ -32,6 +34,9 @@ class KnowingGateway(Protocol):
     def known(self) -> Known:
         """What it knows of the gateway group, and what its target shows."""
 
+    async def pause_rebalance(self, paused: bool) -> None:
+        """For the whole gateway group. Raises StoreError."""
+
 
 class HighAvailabilityService(ha_pb2_grpc.HighAvailabilityServicer):
     """All methods of ha.proto."""
@@ -44,6 +49,14 @@ class HighAvailabilityService(ha_pb2_grpc.HighAvailabilityServicer):
                            context: "grpc.aio.ServicerContext") -> ha_pb2.group_status_info:
         gateway, pool = self._settings.gateway, self._settings.ceph.pool
         return group_status.describe(pool, gateway.group, gateway.name, self._local.ready(), self._local.known())
+
+    async def pause_rebalance(self, request: ha_pb2.pause_rebalance_req,
+                              context: "grpc.aio.ServicerContext") -> ha_pb2.pause_rebalance_status:
+        try:
+            await self._local.pause_rebalance(request.paused)
+        except StoreError as error:
+            return ha_pb2.pause_rebalance_status(status=errno.EIO, error_message=str(error))
+        return ha_pb2.pause_rebalance_status()
 
     async def io_counters(self, request: ha_pb2.io_counters_req,
                           context: "grpc.aio.ServicerContext") -> ha_pb2.io_counters_info:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import errno
 import ipaddress
 from dataclasses import dataclass, replace
-from typing import Optional, Sequence
+from typing import Mapping, Optional, Sequence
 
 from gw_agent import configuration as stored
 from gw_agent import nqn as names
+from gw_agent import rebalance
 from gw_agent.config_store import Change, Stored
 from gw_agent.configuration import Listener, Namespace, Subsystem
+from gw_agent.moves import Key
 
 MAX_NAMESPACES_LIMIT = 1024
 BLOCK_SIZES = (512, 1024, 2048, 4096)
@@ -167,8 +169,10 @@ def delete_listener(now: Stored, nqn: str, listener: Listener, any_host_name: bo
     return Change(removes=frozenset(keys & now.omap.keys()))
 
 
-def add_namespace(now: Stored, asked: NamespaceRequest, ana_groups: Sequence[int]) -> Change:
-    """Without an ANA group it goes to the one of `ana_groups` (those of the map) with the fewest namespaces."""
+def add_namespace(now: Stored, asked: NamespaceRequest, ana_groups: Sequence[int], preferred: Sequence[int] = (),
+                  operations: Mapping[Key, float] = {}) -> Change:
+    """Without an ANA group it goes to the one of `ana_groups` (those of the map) that carries least, `preferred` ones
+    first. `operations`: I/O per second by namespace, where it is known."""
     found = subsystem(now, asked.nqn)
     if "/" in asked.pool:
         raise Refused(errno.EOPNOTSUPP, f"pool {asked.pool!r} names an RBD namespace, which stock SPDK cannot open "
@@ -185,7 +189,8 @@ def add_namespace(now: Stored, asked: NamespaceRequest, ana_groups: Sequence[int
         raise Refused(errno.EINVAL, f"block size {block_size} is not one of {', '.join(map(str, BLOCK_SIZES))}")
     _check(names.check_uuid(asked.uuid))
     namespace = Namespace(_choose_nsid(now, found, asked.nsid), asked.pool, asked.image, asked.uuid.lower(),
-                          _choose_ana_group(now, found, asked.ana_group_id, ana_groups), block_size,
+                          _choose_ana_group(now, found, asked.ana_group_id, ana_groups, preferred, operations),
+                          block_size,
                           asked.auto_visible, trash_image=asked.trash_image)
     _check_not_used(now, namespace, asked.force)
     return _set(stored.namespace_entry(asked.nqn, namespace))
@@ -217,7 +222,8 @@ def _choose_nsid(now: Stored, subsystem: Subsystem, nsid: Optional[int]) -> int:
     return nsid
 
 
-def _choose_ana_group(now: Stored, subsystem: Subsystem, asked: int, ana_groups: Sequence[int]) -> int:
+def _choose_ana_group(now: Stored, subsystem: Subsystem, asked: int, ana_groups: Sequence[int],
+                      preferred: Sequence[int], operations: Mapping[Key, float]) -> int:
     usable = [group for group in sorted(ana_groups) if group <= subsystem.max_namespaces]
     if not usable:
         raise Refused(errno.ENODEV, "the gateway map has no ANA group yet that this subsystem can use; create "
@@ -227,11 +233,8 @@ def _choose_ana_group(now: Stored, subsystem: Subsystem, asked: int, ana_groups:
             raise Refused(errno.ENODEV, f"ANA group (load balancing group) {asked} does not exist; there are "
                           + ", ".join(map(str, usable)))
         return asked
-    count = dict.fromkeys(usable, 0)
-    for _, namespace in now.configuration.namespaces():
-        if namespace.ana_group_id in count:
-            count[namespace.ana_group_id] += 1
-    return min(usable, key=lambda group: (count[group], group))
+    groups = {(other.nqn, there.nsid): there.ana_group_id for other, there in now.configuration.namespaces()}
+    return rebalance.lightest([group for group in usable if group in preferred] or usable, groups, operations)
 
 
 def _check_not_used(now: Stored, namespace: Namespace, force: bool) -> None:

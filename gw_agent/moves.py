@@ -37,7 +37,9 @@ from gw_agent import nqn as names
 MOVE_KIND = "ns-move"
 AGREED_KIND = "ns-group"
 FENCE_KEY = "ns-fence"
-KINDS = (MOVE_KIND, AGREED_KIND, FENCE_KEY)
+PAUSE_KEY = "ns-rebalance-paused"
+"""While it is stored, no gateway moves namespaces by itself."""
+KINDS = (MOVE_KIND, AGREED_KIND, FENCE_KEY, PAUSE_KEY)
 """Kinds of stored entries that are not part of what gateways serve."""
 
 LIMIT_S = 10.0
@@ -318,12 +320,3 @@ def unsettled(gateway_map: Map) -> Optional[str]:
         if departed.osd_epoch is None and departed.addresses:
             return f"instance {departed.instance} is not fenced yet"
     return None
-
-
-def counts(groups: Mapping[Key, int], among: Tuple[int, ...]) -> Dict[int, int]:
-    """Namespaces by ANA group."""
-    found = dict.fromkeys(among, 0)
-    for group in groups.values():
-        if group in found:
-            found[group] += 1
-    return found

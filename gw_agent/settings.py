@@ -57,6 +57,11 @@ class GatewaySettings:
     """Where warden and agent note what they read and concluded (`trace.py`, about 5 MB an hour); None: nowhere."""
     state_update_interval_sec: float
     bdevs_per_context: int
+    rebalance_period_sec: float
+    """How often it is looked whether namespaces should move to other ANA groups (`rebalancer.py`); 0: this gateway moves
+    none by itself, and does not tell its load."""
+    max_ns_to_change_lb_grp: int
+    """At most so many leave the ANA group of a gateway that is being deleted in one such period."""
     stuck_s: float
     """How long a context's requests must go without any answer, while other clients are answered promptly for the same,
     until the I/O path counts as stuck (`io_progress.py`)."""
@@ -308,6 +313,8 @@ _OPTIONS: Dict[str, Dict[str, _Option]] = {
         "trace_file": _Option(_optional_path, ""),
         "state_update_interval_sec": _Option(_number(float, 0.1, 3600), "5"),
         "bdevs_per_context": _Option(_number(int, 1, 10000), "32"),
+        "rebalance_period_sec": _Option(_number(float, 0, 3600), "7"),
+        "max_ns_to_change_lb_grp": _Option(_number(int, 1, 1000), "8"),
         "stuck_s": _Option(_number(float, CLIENT_TICK_S, 300), f"{CLIENT_TICK_S:g}"),
     },
     "ceph": {

@@ -6,6 +6,7 @@ from typing import Any, Optional, Tuple
 import click
 
 from gw_agent.pb import gateway_pb2 as pb
+from gw_agent.pb import ha_pb2
 from gw_client import group_view, options, tables
 from gw_client.api_client import ApiClient, pass_client
 from gw_client.options import all_hosts, command, group
@@ -137,6 +138,14 @@ def change_load_balancing_group(client: ApiClient, subsystem: str, nsid: int, lo
         f"Moving namespace {nsid} of {subsystem} to ANA group {load_balancing_group}",
         "namespace_change_load_balancing_group", pb.namespace_change_load_balancing_group_req(
             subsystem_nqn=subsystem, nsid=nsid, anagrpid=load_balancing_group))
+
+
+@command("rebalance", "nvmeof-gw namespace rebalance pause", namespace)
+@click.argument("action", type=click.Choice(["pause", "resume"]))
+@pass_client
+def rebalance(client: ApiClient, action: str) -> None:
+    """Have the gateways of the group stop, or go on, moving namespaces to other ANA groups by themselves."""
+    client.carry_out(f"Rebalancing: {action}", "pause_rebalance", ha_pb2.pause_rebalance_req(paused=action == "pause"))
 
 
 @command("change_visibility", f"nvmeof-gw namespace change_visibility {CNODE} --nsid 1 --auto-visible no", namespace)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import Future
-from typing import Any, Coroutine, FrozenSet, Optional, Tuple
+from typing import Any, Coroutine, Dict, FrozenSet, Optional, Tuple
 
 from nvmeof_ha_core.model import controller_ids
 from running_target import OneContext
@@ -16,6 +16,7 @@ from gw_agent import api
 from gw_agent.config_store import ConfigStore
 from gw_agent.group_status import Known
 from gw_agent.images import Images
+from gw_agent.moves import Key
 from gw_agent.reconcile import Reconciler, Report
 from gw_agent.settings import Settings
 from gw_agent.spdk_rpc import SpdkRpc
@@ -30,6 +31,7 @@ class StandaloneGateway:
         self.settings = settings
         self.ana_group_id = ana_group_id
         self.groups: Tuple[int, ...] = (1, 2)
+        self.operations: Dict[Key, float] = {}
         self.not_ready: Optional[str] = None
         self.knows = Known()
         self.address = ""
@@ -43,6 +45,9 @@ class StandaloneGateway:
 
     def ready(self) -> Optional[str]:
         return self.not_ready
+
+    async def load(self) -> Tuple[Tuple[int, ...], Dict[Key, float]]:
+        return (), self.operations
 
     def ana_groups(self) -> Tuple[int, ...]:
         return self.groups

@@ -37,6 +37,7 @@ port = {api_port}
 run_dir = {run_directory}
 log_level = DEBUG
 trace_file = {trace}
+rebalance_period_sec = {rebalance_period_s:g}
 [ceph]
 pool = {pool}
 config_file = {conf}
@@ -67,7 +68,7 @@ class Gateway:
     """A gateway that `create` has made in the cluster, running or not."""
 
     def __init__(self, cluster: Cluster, name: str, address: str, group: str = GROUP,
-                 target: Optional[Path] = None, place: Optional[Place] = None) -> None:
+                 target: Optional[Path] = None, place: Optional[Place] = None, rebalance_period_s: float = 0.0) -> None:
         """`address` is the address of this gateway's listeners, and of its API where it is a loopback address, one per
         gateway; `place`: where its processes run, if not beside the caller."""
         self.cluster = cluster
@@ -76,6 +77,7 @@ class Gateway:
         self.group = group
         self.place = place or Place(address)
         self.target = target or target_program()
+        self.rebalance_period_s = rebalance_period_s   # 0: namespaces stay in the ANA groups that they were put into
         self.directory = cluster.directory / 'gateways' / name
         self.settings = self.directory / 'gateway.ini'
         self.run_directory = cluster.run_directory / name
@@ -115,7 +117,7 @@ class Gateway:
         self.settings.write_text(SETTINGS.format(
             name=self.name, group=self.group, api_address=self.api_address, api_port=self.api_port,
             run_directory=self.run_directory, trace=self.directory / TRACE, pool=POOL, conf=self.cluster.conf,
-            keyring=keyring, target=self.target))
+            keyring=keyring, target=self.target, rebalance_period_s=self.rebalance_period_s))
         nvme_gw(self.cluster, 'create', self.name, POOL, self.group)
         self._save()
 

@@ -19,6 +19,7 @@ from .gateway import Gateway
 from .waiting import WaitTimeout
 
 MODULE = 'nvmeof_ha'
+REBALANCE_PERIOD_S = 7.0   # the gateway's own default
 MOST_GATEWAYS = 32   # of one group, by the controller-id ranges
 EXAMPLE_NQN = 'nqn.2016-06.io.spdk:example'
 MARK = 'started-by-vstart'   # a file in the directory of what vstop.sh may take as its own
@@ -80,7 +81,8 @@ def _start(cluster: Cluster, count: int) -> None:
             say(f'enabling mgr module {MODULE}')
             cluster.enable_module(MODULE)
         for number in range(1, count + 1):
-            gateway = Gateway(cluster, f'gw{number}', f'127.0.0.{number + 1}')
+            gateway = Gateway(cluster, f'gw{number}', f'127.0.0.{number + 1}',
+                              rebalance_period_s=REBALANCE_PERIOD_S)
             say(f'starting gateway {gateway.name} at {gateway.address}')
             gateway.create()
             gateways.append(gateway)
