@@ -137,7 +137,8 @@ class Agent:
     def _exposed(self) -> Tuple[str, ...]:
         """What somebody opened to anybody, for the mgr's health; as much as a beacon takes."""
         gateway = self._settings.gateway
-        texts = [f"the API of gateway {gateway.name} at {gateway.addr} answers anybody (insecure_api)"] * gateway.insecure_api
+        texts = [f"the API of gateway {gateway.name} at {gateway.addr} answers anybody (insecure_api)"]
+        texts *= gateway.insecure_api
         texts += [] if self._run is None else [f"subsystem {nqn} allows any host" for nqn in self._run.open_subsystems]
         left_out = len(texts) - wire.MOST_EXPOSED
         if left_out > 0:

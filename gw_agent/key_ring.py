@@ -118,7 +118,8 @@ class KeyRing:
         try:
             text = self._group_key.open(self._sealed[name])
             os.makedirs(self._directory, mode=0o700, exist_ok=True)
-            with open(os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            new = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with open(new, "w", encoding="utf-8") as file:
                 file.write(text)
             os.replace(path + ".new", path)
         except GroupKeyError as error:
