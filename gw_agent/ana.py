@@ -93,6 +93,7 @@ class AnaStates:
         A target tells hosts that a namespace changed, but not that its ANA group did: Linux then goes on with what it
         knows of the path, for seconds. Any change of an ANA state makes it read the whole log.
         """
+        self.changes += 1
         requests: List[Request] = [("nvmf_subsystem_listener_set_ana_state", {
             "nqn": listener.nqn, "listen_address": dict(listener.address), "ana_state": state,
             "anagrpid": unused_group_of[listener.nqn]})

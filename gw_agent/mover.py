@@ -1,11 +1,10 @@
-"""Carries out the moves of namespaces as `moves.py` decides them: says what this target holds, completes a move or takes
-it back, and begins one.
+"""Carries out the moves of namespaces as `moves.py` decides them: says what this target holds, completes a move or
+takes it back, and begins one.
 
-Promises: a move ends by itself, whoever asked for it and whether that gateway still lives, once some gateway of the group
-can read the seats and the configuration; who waits is told what came of it, and the log says which move is held up by
-what. The map that a conclusion stands on was read after the record was. Does not promise more than `LIMIT_S` and the
-delays of `moves.py` while RADOS answers; while it does not, nobody is served anyway.
-"""
+Promises: a move ends by itself, whoever asked for it and whether that gateway still lives, once some gateway of the
+group can read the seats and the configuration; who waits is told what came of it, and the log says which move is held
+up by what. The map that a conclusion stands on was read after the record was. Does not promise more than `LIMIT_S` and
+the delays of `moves.py` while RADOS answers; while it does not, nobody is served anyway."""
 from __future__ import annotations
 
 import asyncio
@@ -102,8 +101,8 @@ class Mover:
             raise Refused(errno.ENODEV, f"ANA group (load balancing group) {to} does not exist; there are "
                           + ", ".join(map(str, groups)))
         if moves.limbo(found.max_namespaces) is None:
-            raise Refused(errno.EOPNOTSUPP, f"subsystem {nqn} was made for {found.max_namespaces} namespaces; moving one "
-                          f"safely needs {moves.MAX_GATEWAYS + 2}: two ANA group numbers that no gateway has")
+            raise Refused(errno.EOPNOTSUPP, f"subsystem {nqn} was made for {found.max_namespaces} namespaces; moving "
+                          f"one safely needs {moves.MAX_GATEWAYS + 2}: two ANA group numbers that no gateway has")
         if namespace.ana_group_id == to:
             return Change()
         why = unsettled(gateway_map)
@@ -112,8 +111,8 @@ class Mover:
                           "try again when all is well (`ceph nvmeof-ha show`)")
         run = self._run()
         if run is None or run.groups.wanted(nqn, nsid) != namespace.ana_group_id:
-            raise Refused(errno.EAGAIN, f"namespace {nsid} of {nqn} is not in its ANA group {namespace.ana_group_id} on this "
-                          "gateway's target yet; try again in a moment")
+            raise Refused(errno.EAGAIN, f"namespace {nsid} of {nqn} is not in its ANA group {namespace.ana_group_id} "
+                          "on this gateway's target yet; try again in a moment")
         return _change(moves.ask(now.version, (nqn, nsid), namespace.ana_group_id, to, self._gateway_id))
 
     async def _ended(self, move: Move) -> None:
@@ -193,16 +192,16 @@ class Mover:
 
         await self._store.result().change(make)
         if ended:
-            log.log(logging.INFO if verdict is Verdict.COMPLETE else logging.WARNING, "%s: its move to ANA group %d is %s%s",
-                    move.text, move.to, "completed" if verdict is Verdict.COMPLETE else "taken back",
-                    "".join(f"; {text}" for text in outlook.waits_for))
+            done = verdict is Verdict.COMPLETE
+            log.log(logging.INFO if done else logging.WARNING, "%s: its move to ANA group %d is %s%s", move.text,
+                    move.to, "completed" if done else "taken back", "".join(f"; {t}" for t in outlook.waits_for))
         await run.apply_now()
 
     def _tell(self, move: Move, seen: _Seen, age_s: float) -> None:
         if age_s >= WORTH_A_WORD_S and not seen.told:
             seen.told = True
-            log.warning("nobody has served %s for %.0f s: its move to ANA group %d waits: %s", move.text, age_s, move.to,
-                        "; ".join(seen.outlook.waits_for))
+            log.warning("nobody has served %s for %.0f s: its move to ANA group %d waits: %s", move.text, age_s,
+                        move.to, "; ".join(seen.outlook.waits_for))
 
     async def _tidy(self, run: TargetRun, stray: Tuple[str, ...], changed: Dict[Key, int]) -> None:
         """Records that mean nothing go; what somebody changed without a move becomes one."""

@@ -6,18 +6,19 @@ nobody is optimized for it. The steps:
 
 1. whoever is asked stores the record, in one write that compares the version (`ask`);
 2. each gateway that reads the record puts the namespace into limbo (`group_to_show`); the target answers when the
-   namespace's I/O in flight is done. Then the gateway says so: its instance holds the namespace under this very record;
+   namespace's I/O in flight is done. Then the gateway says so: its instance holds the namespace under this very
+   record;
 3. once every instance that may serve is known to hold it, or is over and fenced (`outlook`), one write changes the
-   stored group and removes the record (`completion`). It also raises the stored OSD map epoch (*fence*) to that of every
-   fence this conclusion stands on;
+   stored group and removes the record (`completion`). It also raises the stored OSD map epoch (*fence*) to that of
+   every fence this conclusion stands on;
 4. a gateway puts a namespace into its group only when all its contexts have seen the OSD map of the stored fence.
 
-Promises: after 3 no instance has the namespace in the old group or can put it back there: those of the map hold it, and
-one that the map names later reads the configuration later than that, so it finds the record or what came of it. A write
-of a former holder is done (drained), or comes from a fenced client and is refused wherever the new holder has written.
-A move that is not completed in time is taken back: the record goes, the namespace stays where it was (`verdict`). That
-needs no fence: nobody else has served it meanwhile. Whatever came of a move, its end stores the group that was agreed on,
-beside the namespace; a namespace leaves limbo for that group only.
+Promises: after 3 no instance has the namespace in the old group or can put it back there: those of the map hold it,
+and one that the map names later reads the configuration later than that, so it finds the record or what came of it. A
+write of a former holder is done (drained), or comes from a fenced client and is refused wherever the new holder has
+written. A move that is not completed in time is taken back: the record goes, the namespace stays where it was
+(`verdict`). That needs no fence: nobody else has served it meanwhile. Whatever came of a move, its end stores the
+group that was agreed on, beside the namespace; a namespace leaves limbo for that group only.
 
 Does not cover: a group that another program changes in a stored namespace which has never moved. Gateways that have the
 namespace do not follow that, and one of them stores it as a move (`conversion`); one that starts before it did takes it
@@ -53,8 +54,8 @@ Omap = Mapping[str, str]
 
 
 class Move(NamedTuple):
-    """A stored record. `origin`: the group where the namespace stays if it is taken back. `version`: of the configuration
-    that the record came with, which names it. `gateway`: who was asked."""
+    """A stored record. `origin`: the group where the namespace stays if it is taken back. `version`: of the
+    configuration that the record came with, which names it. `gateway`: who was asked."""
 
     nqn: str
     nsid: int
@@ -247,8 +248,8 @@ def group_to_show(stored: int, agreed: Optional[int], limbo_group: Optional[int]
 
 
 def must_be_set(group: int, limbo_group: Optional[int], found: int, answered: Optional[int]) -> bool:
-    """`answered`: the group that the target confirmed last to this very process, None if none. Limbo counts only when it
-    did: what an earlier agent sent may still be carried out, and a later request of ours is carried out after it."""
+    """`answered`: the group that the target confirmed last to this very process, None if none. Limbo counts only when
+    it did: what an earlier agent sent may still be carried out, and a later request of ours is carried out after it."""
     return group != found or (group == limbo_group and answered != group)
 
 

@@ -1,13 +1,14 @@
 """Which namespace should move to which ANA group, so that gateways carry equal shares: pure, no I/O, no clock.
 
-Two reasons to move: the group's owner is being deleted or is gone, and so must be everything in its group (`evacuation`);
-or one group carries clearly more than another (`balancing`). What a namespace weighs is half its share of all namespaces
-and half its share of all measured I/O, so that neither many idle namespaces nor a few busy ones gather in one place.
+Two reasons to move: the group's owner is being deleted or is gone, and so must be everything in its group
+(`evacuation`); or one group carries clearly more than another (`balancing`). What a namespace weighs is half its share
+of all namespaces and half its share of all measured I/O, so that neither many idle namespaces nor a few busy ones
+gather in one place.
 
-Promises: each balancing move brings the two groups closer by a tenth of an average group or more, so moves end, and noise
-moves nothing. Nothing is proposed while the map is not settled; how long it must have been so is the caller's to know.
-Groups are balanced as their owners would serve them: which gateway stands in for another one is the mgr's decision.
-"""
+Promises: each balancing move brings the two groups closer by a tenth of an average group or more, so moves end, and
+noise moves nothing. Nothing is proposed while the map is not settled; how long it must have been so is the caller's to
+know. Groups are balanced as their owners would serve them: which gateway stands in for another one is the mgr's
+decision."""
 from __future__ import annotations
 
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
@@ -95,7 +96,8 @@ def balancing(gateway_map: Map, groups: Mapping[Key, int], operations: Mapping[K
     key = min(left, key=lambda k: (left[k], k))
     if apart - left[key] < WORTH * sum(load.values()) / len(among):
         return None
-    return Proposal(*key, light, f"ANA group {heavy} carries {load[heavy]:.0%} of all, ANA group {light} {load[light]:.0%}")
+    return Proposal(*key, light, f"ANA group {heavy} carries {load[heavy]:.0%} of all, ANA group {light} "
+                                 f"{load[light]:.0%}")
 
 
 def _at_home(gateway_map: Map) -> bool:

@@ -1,12 +1,12 @@
 """Moves namespaces by itself, as `rebalance.py` proposes it: each `rebalance_period_sec`, by one gateway of the group.
 
-That is the AVAILABLE one with the lowest ANA group id. Every gateway tells the others how much I/O its namespaces do (one
-object beside the seats, at most `MOST_TOLD` of the busiest), so that whoever moves, or is asked to choose a group for a
-new namespace, knows. Promises: no move within `CALM_S` of a failover, a handover or a gateway's start or end, nor while
-anything is not well; a group that must be emptied loses up to `max_ns_to_change_lb_grp` namespaces a period, all others
-together one in `BALANCING_S`; nothing while it is paused, by the setting of this gateway (period 0) or for the whole group
-by a stored entry (`moves.PAUSE_KEY`). A namespace that could not be moved is left alone for `SPARED_S`.
-"""
+That is the AVAILABLE one with the lowest ANA group id. Every gateway tells the others how much I/O its namespaces do
+(one object beside the seats, at most `MOST_TOLD` of the busiest), so that whoever moves, or is asked to choose a group
+for a new namespace, knows. Promises: no move within `CALM_S` of a failover, a handover or a gateway's start or end,
+nor while anything is not well; a group that must be emptied loses up to `max_ns_to_change_lb_grp` namespaces a period,
+all others together one in `BALANCING_S`; nothing while it is paused, by the setting of this gateway (period 0) or for
+the whole group by a stored entry (`moves.PAUSE_KEY`). A namespace that could not be moved is left alone for
+`SPARED_S`."""
 from __future__ import annotations
 
 import asyncio
@@ -76,8 +76,8 @@ class Rebalancer:
                 log.info("namespaces are not rebalanced now: %s", error)
 
     async def load(self) -> Tuple[Tuple[int, ...], Dict[Key, float]]:
-        """For choosing the ANA group of a new namespace: the groups whose owner is wanted, and I/O per second by namespace,
-        as far as it is known."""
+        """For choosing the ANA group of a new namespace: the groups whose owner is wanted, and I/O per second by
+        namespace, as far as it is known."""
         permits = self._warden.view.permits
         try:
             operations = await self._operations()

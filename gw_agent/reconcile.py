@@ -95,8 +95,9 @@ class Reconciler:
 
     async def apply(self, wanted: Configuration, moving: Sequence[Move] = (), agreed: Mapping[Key, int] = {},
                     passed: bool = True) -> Report:
-        """`moving`: the stored moves. `agreed`: where the last ones left namespaces. `passed`: namespaces may be put into
-        their groups (`moves.passed`). Raises RpcFailure when the target cannot be read, RpcUnreachable when it is gone."""
+        """`moving`: the stored moves. `agreed`: where the last ones left namespaces. `passed`: namespaces may be put
+        into their groups (`moves.passed`). Raises RpcFailure when the target cannot be read, RpcUnreachable when it is
+        gone."""
         async with self._applying:
             self.steps.begin()
             found = await target_state.read(self.rpc)
@@ -149,8 +150,8 @@ class _Run:
                       for nqn, found in self._found.subsystems.items()}
         for (nqn, nsid), shown in self._own.groups.changed.items():
             self._steps.problem_of.setdefault(stored.entry_key("namespace", nqn, nsid), (
-                f"the stored ANA group of namespace {nsid} of {nqn} was changed without a move; it stays in group {shown} "
-                "here until a gateway has stored it as one (not where max_namespaces is too small)"))
+                f"the stored ANA group of namespace {nsid} of {nqn} was changed without a move; it stays in group "
+                f"{shown} here until a gateway has stored it as one (not where max_namespaces is too small)"))
         return Report(dict(self._steps.problem_of), listeners, namespaces, tuple(self._new_listeners),
                       frozenset(self._waiting | self._steps.waiting))
 
@@ -299,8 +300,9 @@ class _Run:
             return False
         subject = stored.entry_key("namespace", nqn, namespace.nsid)
         self._waiting.add(subject)
-        self._steps.problem_of[subject] = (f"namespace {namespace.nsid} of {nqn} waits: the target's RADOS clients have "
-                                           "not seen the OSD map that fences its last gateway")
+        self._steps.problem_of[subject] = (
+            f"namespace {namespace.nsid} of {nqn} waits: the target's RADOS clients have not seen the OSD map that "
+            "fences its last gateway")
         return True
 
     async def _send_when_quiet(self, steps: Sequence[Tuple[Namespace, Step]]) -> None:

@@ -110,7 +110,8 @@ class TargetRun:
             stored = await (await asyncio.shield(self._store)).load()
             moving, _ = moves.stored_moves(stored.omap)
             passed = await self._pass_stored_fence(moves.stored_fence(stored.omap))
-            report = await self._reconciler.apply(stored.configuration, moving, moves.agreed_groups(stored.omap), passed)
+            report = await self._reconciler.apply(stored.configuration, moving, moves.agreed_groups(stored.omap),
+                                                  passed)
             self._report = report
             self.open_subsystems = tuple(nqn for nqn, subsystem in sorted(stored.configuration.subsystems.items())
                                          if subsystem.allow_any_host)

@@ -44,8 +44,9 @@ def test_a_record_is_read_as_it_was_stored():
     assert moves.stored_moves(asked()) == ((MOVE,), ())
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"subsystem_nqn": 1, "nsid": 1, "origin": 1, "anagrpid": 2, "version": 8, '
-                                  '"gateway": "gw1"}', asked()[moves.move_key(NQN, 1)].replace('"nsid": 1', '"nsid": true')])
+@pytest.mark.parametrize("text", [
+    "", "[]", "{}", '{"subsystem_nqn": 1, "nsid": 1, "origin": 1, "anagrpid": 2, "version": 8, "gateway": "gw1"}',
+    asked()[moves.move_key(NQN, 1)].replace('"nsid": 1', '"nsid": true')])
 def test_a_record_that_cannot_be_read_means_nothing(text):
     key = moves.move_key(NQN, 1)
     assert moves.stored_moves(omap(**{key: text})) == ((), (key,))

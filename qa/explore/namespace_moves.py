@@ -1,8 +1,7 @@
 """What can happen in ``namespace_world.py``: each a name and the world after it.
 
-``work``: what everybody does once faults have stopped; it ends by itself.  The rest are faults, requests, the hosts' writes,
-and what is done only when nothing else helps (taking a move back).
-"""
+``work``: what everybody does once faults have stopped; it ends by itself.  The rest are faults, requests, the hosts'
+writes, and what is done only when nothing else helps (taking a move back)."""
 
 from __future__ import annotations
 
@@ -22,8 +21,8 @@ def steps(world: World) -> List[Step]:
     found = list(mgr(world))
     for i, node in enumerate(world.nodes):
         if node.state == RUNS:
-            found += [*target(world, i, node), *agent(world, i, node), *ends(world, i, node, 0.0), *hosts(world, i, node),
-                      *faults(world, i, node), *ends(world, i, node, moves.LIMIT_S)]
+            found += [*target(world, i, node), *agent(world, i, node), *ends(world, i, node, 0.0),
+                      *hosts(world, i, node), *faults(world, i, node), *ends(world, i, node, moves.LIMIT_S)]
         elif node.state == FROZEN:
             found.append((f"{name(i)} wakes", _woken(world, i)))
         elif world.may("starts") and not world.map.numbers[i]:
@@ -96,7 +95,8 @@ def _unfinished(world: World, node: Node) -> bool:
     omap = world.configs[node.applied - 1]
     moving, found = bool(records(omap)), node.group or None
     group = moves.group_to_show(stored_group(omap), agreed(omap), limbo(), moving, found)
-    return not node.queue and not node.hung and (found is None or moves.must_be_set(group, limbo(), found, node.answered or None))
+    return not node.queue and not node.hung and (
+        found is None or moves.must_be_set(group, limbo(), found, node.answered or None))
 
 
 def _applied(world: World, i: int, node: Node) -> World:
@@ -144,7 +144,8 @@ def ends(world: World, i: int, node: Node, age_s: float) -> Iterator[Step]:
         found = moves.outlook(gateway_map, move, said(world.words))
         verdict = moves.verdict(gateway_map, move, found, age_s, 0.0)
         if verdict is Verdict.COMPLETE:
-            yield f"{name(i)} concludes that the move is completed", world.with_node(i, concluded=(move, found.osd_epoch))
+            concluded = (move, found.osd_epoch)
+            yield f"{name(i)} concludes that the move is completed", world.with_node(i, concluded=concluded)
         elif verdict is Verdict.TAKE_BACK:
             yield f"{name(i)} takes the move back", world.stored(moves.taking_back(dict(world.omap), move))
 
@@ -244,7 +245,8 @@ def _with_group(world: World, n: int, served: Served) -> World:
 
 def _promoted(world: World, served: Served) -> Served:
     numbers = world.map.numbers
-    to = served.to if served.to != NOBODY and numbers[served.to] else next(i for i, number in enumerate(numbers) if number)
+    lowest = next(i for i, number in enumerate(numbers) if number)
+    to = served.to if served.to != NOBODY and numbers[served.to] else lowest
     return Served(to, numbers[to], osd_epoch=served.osd_epoch)
 
 

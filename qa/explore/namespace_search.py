@@ -1,5 +1,5 @@
-"""Breadth-first search over ``namespace_world.py``: every order of everything, within a scope; and from every state, once
-faults have stopped, the namespace is out of limbo, alike everywhere, and served.
+"""Breadth-first search over ``namespace_world.py``: every order of everything, within a scope; and from every state,
+once faults have stopped, the namespace is out of limbo, alike everywhere, and served.
 
 A violation is raised with the shortest path to it.
 """

@@ -1,11 +1,10 @@
 """A small world in which one namespace moves between ANA groups: every decision is made by ``gw_agent/moves.py``.
 
 What is around them is a model: a configuration object, the gateway map with its mgr (whose own rules the other scopes
-explore; here it fails over, fences, drains and admits as they say), targets that carry requests out in order and answer a
-change of a namespace's group when its I/O is done, agents that read both late and may restart, writes that a dead target
-has left on their way.  All of it is immutable; the configuration's and the map's histories are kept, since whoever is late
-acts on an old one.
-"""
+explore; here it fails over, fences, drains and admits as they say), targets that carry requests out in order and
+answer a change of a namespace's group when its I/O is done, agents that read both late and may restart, writes that a
+dead target has left on their way.  All of it is immutable; the configuration's and the map's histories are kept, since
+whoever is late acts on an old one."""
 
 from __future__ import annotations
 
@@ -40,7 +39,8 @@ class Served(NamedTuple):
 
 
 class GroupMap(NamedTuple):
-    """The gateway map.  ``numbers``: of each gateway's instance, 0 for none.  ``over``: (gateway, number, osd_epoch)."""
+    """The gateway map.  ``numbers``: of each gateway's instance, 0 for none.  ``over``: (gateway, number,
+    osd_epoch)."""
 
     numbers: Tuple[int, ...]
     served: Tuple[Served, ...]
@@ -50,7 +50,8 @@ class GroupMap(NamedTuple):
 class Node(NamedTuple):
     """One gateway.  ``seen``, ``loaded``, ``applied``: which map and configuration, by their place in the history.
     ``group``: of the namespace in its target, 0: not there; ``queue``: requests that the target has not carried out,
-    (group, sent by the agent that runs now); ``open``: ANA groups that are optimized; ``io``: a write in flight, ``hung``: for good;
+    (group, sent by the agent that runs now); ``open``: ANA groups that are optimized; ``io``: a write in flight,
+    ``hung``: for good;
     ``drained``: of these groups, under the map that was seen; ``concluded``: (record, osd_epoch), to be stored."""
 
     state: int = RUNS

@@ -67,8 +67,9 @@ class GatewayApi:
 
     def move_namespace(self, nqn: str, nsid: int, ana_group: int) -> None:
         """Returns when it is there."""
-        self._ask(self._stub.namespace_change_load_balancing_group, gateway_pb2.namespace_change_load_balancing_group_req(
-            subsystem_nqn=nqn, nsid=nsid, anagrpid=ana_group))
+        self._ask(self._stub.namespace_change_load_balancing_group,
+                  gateway_pb2.namespace_change_load_balancing_group_req(subsystem_nqn=nqn, nsid=nsid,
+                                                                        anagrpid=ana_group))
 
     def _ask(self, call: Callable[..., Any], request: Any) -> None:
         asked = f'{type(request).__name__} ({str(request).strip()})'.replace('\n', ', ')
