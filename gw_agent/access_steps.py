@@ -56,7 +56,9 @@ def limit(pairs: Pairs, target: TargetState) -> List[Step]:
     for subsystem, found in pairs:
         for nsid, namespace in sorted(subsystem.namespaces.items()):
             there = target.limits.get(namespace.bdev_name, NO_LIMITS)
-            if nsid not in found.namespaces or target_state.kept_limits(namespace.qos) == there:
+            if namespace.qos == there or nsid not in found.namespaces:
+                continue
+            if target_state.kept_limits(namespace.qos) == there:
                 continue
             steps.append(Step(stored.entry_key("qos", subsystem.nqn, nsid),
                               f"limit namespace {nsid} of {subsystem.nqn} to {_text(namespace.qos)}",

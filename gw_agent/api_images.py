@@ -9,13 +9,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-from typing import FrozenSet
-
 from gw_agent import changes_namespaces, configuration
 from gw_agent.api_frame import ApiFrame
 from gw_agent.changes import NamespaceRequest, Refused
 from gw_agent.configuration import Namespace
-from gw_agent.images import LIMIT_BYTES
+from gw_agent.images import LIMIT_BYTES, Look
 from gw_agent.pb import gateway_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -41,18 +39,18 @@ class ImageKeeping(ApiFrame):
         if request.trash_image and not request.create_image:
             raise Refused(errno.EINVAL, "only an image that is created for its namespace can be asked to go to the "
                           "trash with it; for this one, say so once the namespace is there (set_rbd_trash_image)")
-        size = await self.images.size(asked.pool, asked.image)
-        if size is None:
+        found = await self.images.look(asked.pool, asked.image)
+        if found is None:
             if not request.create_image:
                 raise Refused(errno.ENODEV, f"there is no image {asked.pool}/{asked.image}; make it with `rbd "
                               "create`, or ask for it to be created")
             await self.images.create(asked.pool, asked.image, request.size)
             return True
-        if request.create_image and size != request.size:
-            raise Refused(errno.EEXIST, f"image {asked.pool}/{asked.image} exists with {size} bytes, asked for a new "
-                          f"one of {request.size}")
+        if request.create_image and found.size != request.size:
+            raise Refused(errno.EEXIST, f"image {asked.pool}/{asked.image} exists with {found.size} bytes, asked for a "
+                          f"new one of {request.size}")
         if not asked.force:
-            await self._check_not_open(asked.pool, asked.image, "two that write it without knowing of one another "
+            self._check_not_open(asked.pool, asked.image, found, "two that write it without knowing of one another "
                                        "destroy its data. Close it there, or use force if that is no danger")
         return False
 
@@ -71,8 +69,10 @@ class ImageKeeping(ApiFrame):
                 raise Refused(errno.EBUSY, f"image {namespace.pool}/{namespace.image} of namespace {namespace.nsid} in "
                               f"{nqn} cannot go to the trash, because namespace {nsid} in {other_nqn} has it too; "
                               f"nothing was deleted. {_keep(nqn, namespace)}")
-        await self._check_not_open(namespace.pool, namespace.image,
-                                   f"so it cannot go to the trash; nothing was deleted. {_keep(nqn, namespace)}")
+        found = await self.images.look(namespace.pool, namespace.image)
+        if found is not None:
+            self._check_not_open(namespace.pool, namespace.image, found, "so it cannot go to the trash; nothing was "
+                                 f"deleted. {_keep(nqn, namespace)}")
 
     async def trash_image(self, namespace: Namespace) -> None:
         """Once the namespace is deleted and every gateway has closed the image. Raises Refused, with the image left."""
@@ -91,15 +91,12 @@ class ImageKeeping(ApiFrame):
                                   f"{error}. Move it there with: rbd trash mv {image}", True) from None
             await asyncio.sleep(TRASH_RETRY_S)
 
-    async def _check_not_open(self, pool: str, image: str, consequence: str) -> None:
+    def _check_not_open(self, pool: str, image: str, found: Look, consequence: str) -> None:
         """By others than gateways of this group, which close and open images as namespaces come and go."""
-        elsewhere = await self._open_elsewhere(pool, image)
+        elsewhere = found.watchers - self.local.group_addresses()
         if elsewhere:
             raise Refused(errno.EBUSY, f"image {pool}/{image} is open elsewhere, at {', '.join(sorted(elsewhere))} "
                           f"(see `rbd status {pool}/{image}`); {consequence}")
-
-    async def _open_elsewhere(self, pool: str, image: str) -> FrozenSet[str]:
-        return await self.images.watchers(pool, image) - self.local.group_addresses()
 
 
 def _keep(nqn: str, namespace: Namespace) -> str:

@@ -34,12 +34,12 @@ class NamespaceSettingVerbs(ApiFrame):
         if not 0 < size <= LIMIT_BYTES:
             raise Refused(errno.EINVAL, f"the size is asked for in MiB, from 1 to {LIMIT_BYTES // MIB}; asked for "
                           f"{request.new_size}")
-        present = await self.images.size(namespace.pool, namespace.image)
+        present = await self.images.look(namespace.pool, namespace.image)
         if present is None:
             raise Refused(errno.ENODEV, f"there is no image {image} of namespace {request.nsid} any more")
-        if size < present:
-            raise Refused(errno.EINVAL, f"image {image} has {present} bytes, asked for {size}: a smaller image would "
-                          "lose data that hosts have written")
+        if size < present.size:
+            raise Refused(errno.EINVAL, f"image {image} has {present.size} bytes, asked for {size}: a smaller image "
+                          "would lose data that hosts have written")
         await self.images.resize(namespace.pool, namespace.image, size)
         seen = await self._sees_size(namespace, size)
         return pb.req_status(status=0, error_message="" if seen else f"image {image} has its new size, but this "

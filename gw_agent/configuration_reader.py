@@ -6,6 +6,7 @@ belongs to an entry that is left out is left out with it.
 """
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -20,6 +21,8 @@ from gw_agent.host_keys import NO_KEYS, HostKeys, SealedKey
 
 NO_KEY_OF_EXISTING_GATEWAYS = "<invalid>"
 """What they store when they could not encrypt a key."""
+
+KEPT_NAMESPACES = 4096
 
 
 class Unreadable(ValueError):
@@ -53,7 +56,7 @@ def parse(omap: Mapping[str, str]) -> Tuple[Configuration, List[str]]:
     for kind, read in _READERS.items():
         for key in keys_of.get(kind, ()):
             try:
-                read(key, _Fields(omap[key]), building)
+                read(key, omap[key], building)
             except Unreadable as error:
                 problems.append(f"stored entry {key} is left out: {error}")
     for kind in sorted(keys_of.keys() - _READERS.keys() - set(moves.KINDS)):
@@ -104,7 +107,8 @@ class _Fields:
         return SealedKey(value, self.flag(encrypted))
 
 
-def _read_subsystem(key: str, fields: _Fields, building: Dict[str, _Building]) -> None:
+def _read_subsystem(key: str, value: str, building: Dict[str, _Building]) -> None:
+    fields = _Fields(value)
     nqn = _checked(names.check_subsystem_nqn, fields.text("subsystem_nqn"))
     _check_key(key, entry_key("subsystem", nqn))
     if fields.denied("enable_ha"):
@@ -114,7 +118,8 @@ def _read_subsystem(key: str, fields: _Fields, building: Dict[str, _Building]) -
                                         dhchap_key=fields.key("dhchap_key", "key_encrypted")))
 
 
-def _read_host(key: str, fields: _Fields, building: Dict[str, _Building]) -> None:
+def _read_host(key: str, value: str, building: Dict[str, _Building]) -> None:
+    fields = _Fields(value)
     subsystem = _subsystem(building, fields.text("subsystem_nqn"))
     host = _checked(names.check_host_nqn, fields.text("host_nqn"))
     _check_key(key, entry_key("host", subsystem.subsystem.nqn, host))
@@ -129,8 +134,9 @@ def _read_host(key: str, fields: _Fields, building: Dict[str, _Building]) -> Non
             subsystem.host_keys[host] = keys
 
 
-def _read_listener(key: str, fields: _Fields, building: Dict[str, _Building]) -> None:
+def _read_listener(key: str, value: str, building: Dict[str, _Building]) -> None:
     """Existing gateways store an IPv6 address with its brackets."""
+    fields = _Fields(value)
     subsystem = _subsystem(building, fields.text("nqn"))
     adrfam = fields.text("adrfam", "ipv4").lower()
     if adrfam not in ("ipv4", "ipv6"):
@@ -140,13 +146,20 @@ def _read_listener(key: str, fields: _Fields, building: Dict[str, _Building]) ->
                                      fields.flag("secure")))
 
 
-def _read_namespace(key: str, fields: _Fields, building: Dict[str, _Building]) -> None:
-    subsystem = _subsystem(building, fields.text("subsystem_nqn"))
-    namespace = Namespace(
+@functools.lru_cache(KEPT_NAMESPACES)
+def _namespace_in(value: str) -> Tuple[str, Namespace]:
+    """With its subsystem's NQN. Kept, because a change leaves all others as they were, and there may be many."""
+    fields = _Fields(value)
+    return fields.text("subsystem_nqn"), Namespace(
         fields.number("nsid", least=1), fields.text("rbd_pool_name"), fields.text("rbd_image_name"),
         _checked(names.check_uuid, fields.text("uuid")).lower(), fields.number("anagrpid", 1, least=1),
         fields.number("block_size", DEFAULT_BLOCK_SIZE, least=1), not fields.flag("no_auto_visible"),
         trash_image=fields.flag("trash_image"))
+
+
+def _read_namespace(key: str, value: str, building: Dict[str, _Building]) -> None:
+    nqn, namespace = _namespace_in(value)
+    subsystem = _subsystem(building, nqn)
     _check_key(key, entry_key("namespace", subsystem.subsystem.nqn, namespace.nsid))
     for what, value in (("nsid", namespace.nsid), ("anagrpid", namespace.ana_group_id)):
         if value > subsystem.subsystem.max_namespaces:
@@ -155,7 +168,8 @@ def _read_namespace(key: str, fields: _Fields, building: Dict[str, _Building]) -
     subsystem.namespaces[namespace.nsid] = namespace
 
 
-def _read_namespace_host(key: str, fields: _Fields, building: Dict[str, _Building]) -> None:
+def _read_namespace_host(key: str, value: str, building: Dict[str, _Building]) -> None:
+    fields = _Fields(value)
     subsystem, namespace = _namespace(fields, building)
     host = _checked(lambda nqn: names.check_nqn("host NQN", nqn), fields.text("host_nqn"))
     _check_key(key, entry_key("ns-host", subsystem.subsystem.nqn, namespace.nsid, host))
@@ -164,14 +178,15 @@ def _read_namespace_host(key: str, fields: _Fields, building: Dict[str, _Buildin
     subsystem.namespaces[namespace.nsid] = replace(namespace, hosts=namespace.hosts | {host})
 
 
-def _read_qos(key: str, fields: _Fields, building: Dict[str, _Building]) -> None:
+def _read_qos(key: str, value: str, building: Dict[str, _Building]) -> None:
+    fields = _Fields(value)
     subsystem, namespace = _namespace(fields, building)
     _check_key(key, entry_key("qos", subsystem.subsystem.nqn, namespace.nsid))
     limits = QosLimits(**{name: fields.number(name, 0) for name in QOS_FIELDS})
     subsystem.namespaces[namespace.nsid] = replace(namespace, qos=limits)
 
 
-_READERS: Dict[str, Callable[[str, _Fields, Dict[str, _Building]], None]] = {
+_READERS: Dict[str, Callable[[str, str, Dict[str, _Building]], None]] = {
     "subsystem": _read_subsystem, "host": _read_host, "listener": _read_listener, "namespace": _read_namespace,
     "ns-host": _read_namespace_host, "qos": _read_qos}
 """By the first element of the key, in the order of reading: what belongs to a thing comes after it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from typing import Any, Callable, FrozenSet, Optional
+from typing import Any, Callable, FrozenSet, NamedTuple, Optional
 
 import rados
 import rbd
@@ -20,15 +20,23 @@ LIMIT_BYTES = 1 << 60
 """Far above what a cluster holds, and far below what 64 bits of bytes can say."""
 
 
+class Look(NamedTuple):
+    """How an image is. `watchers`: RADOS addresses (`ip:0/nonce`) of those that have it open; a dead one is listed for
+    up to 30 s."""
+
+    size: int
+    watchers: FrozenSet[str]
+
+
 class Images:
     """Images of any pool of one cluster. Every call raises Refused."""
 
     def __init__(self, cluster: "rados.Rados") -> None:
         self._cluster = cluster
 
-    async def size(self, pool: str, image: str) -> Optional[int]:
-        """Bytes, or None when there is no such image."""
-        return await self._run(pool, image, _size)
+    async def look(self, pool: str, image: str) -> Optional[Look]:
+        """None when there is no such image."""
+        return await self._run(pool, image, _look)
 
     async def create(self, pool: str, image: str, size: int) -> None:
         """Makes an image of `size` bytes with the cluster's default features."""
@@ -37,10 +45,6 @@ class Images:
     async def resize(self, pool: str, image: str, size: int) -> None:
         """Makes it larger. Whoever has it open is told by RBD."""
         await self._run(pool, image, lambda ioctx, name: _resize(ioctx, name, size))
-
-    async def watchers(self, pool: str, image: str) -> FrozenSet[str]:
-        """RADOS addresses (`ip:0/nonce`) of those that have it open; a dead one is listed for up to 30 s."""
-        return await self._run(pool, image, _watchers)
 
     async def remove(self, pool: str, image: str) -> None:
         """For an image that this gateway made a moment ago and nothing used yet; RBD refuses if it is open."""
@@ -72,10 +76,11 @@ class Images:
                           "may this gateway's user use the pool?") from None
 
 
-def _size(ioctx: "rados.Ioctx", name: str) -> Optional[int]:
+def _look(ioctx: "rados.Ioctx", name: str) -> Optional[Look]:
+    """Reading leaves no watch of its own."""
     try:
         with rbd.Image(ioctx, name, read_only=True) as image:
-            return int(image.size())
+            return Look(int(image.size()), frozenset(watcher["addr"] for watcher in image.watchers_list()))
     except rbd.ImageNotFound:
         return None
 
@@ -85,14 +90,8 @@ def _resize(ioctx: "rados.Ioctx", name: str, size: int) -> None:
         image.resize(size, allow_shrink=False)
 
 
-def _watchers(ioctx: "rados.Ioctx", name: str) -> FrozenSet[str]:
-    """Reading leaves no watch of its own."""
-    with rbd.Image(ioctx, name, read_only=True) as image:
-        return frozenset(watcher["addr"] for watcher in image.watchers_list())
-
-
 def _trash(ioctx: "rados.Ioctx", name: str) -> None:
-    open_by = _watchers(ioctx, name)
-    if open_by:
-        raise Refused(errno.EBUSY, f"image {name} is open at {', '.join(sorted(open_by))}")
+    found = _look(ioctx, name)
+    if found is not None and found.watchers:
+        raise Refused(errno.EBUSY, f"image {name} is open at {', '.join(sorted(found.watchers))}")
     rbd.RBD().trash_move(ioctx, name, 0)

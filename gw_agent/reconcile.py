@@ -27,12 +27,16 @@ from gw_agent.moves import Key, Move
 from gw_agent.settings import Settings
 from gw_agent.shown_groups import ShownGroups
 from gw_agent.spdk_rpc import Request, SpdkRpc
-from gw_agent.target_state import FoundNamespace, FoundSubsystem, TargetState
+from gw_agent.target_state import FoundSubsystem, TargetState
 from gw_agent.target_steps import Step, StepSender
 
 BDEVS_AT_ONCE = 4
 """A target opens images one after the other (up to 60 ms each) and answers nothing else meanwhile. More of them in one
 write would look like a frozen target and hold up ANA changes."""
+
+KNOWN_S = 2.0
+"""How long a target counts as it was read, and changed since, so that many changes in a row do not read all of it each
+time. What somebody changes by hand is found that much later."""
 
 
 class ContextSource(Protocol):
@@ -92,6 +96,8 @@ class Reconciler:
         self.quiet = quiet
         self.steps = StepSender(rpc)
         self._applying = asyncio.Lock()
+        self._known: Optional[TargetState] = None
+        self._read_at_s = 0.0
 
     async def apply(self, wanted: Configuration, moving: Sequence[Move] = (), agreed: Mapping[Key, int] = {},
                     passed: bool = True) -> Report:
@@ -100,11 +106,20 @@ class Reconciler:
         gone."""
         async with self._applying:
             self.steps.begin()
-            found = await target_state.read(self.rpc)
+            found = await self._found(bool(moving))
             shown = self.groups.shown(wanted, moving, agreed, {
                 nqn: {nsid: namespace.ana_group_id for nsid, namespace in subsystem.namespaces.items()}
                 for nqn, subsystem in found.subsystems.items()})
-            return await _Run(self, shown, found, frozenset(move.key for move in moving), passed).go()
+            report = await _Run(self, shown, found, frozenset(move.key for move in moving), passed).go()
+            self._known = found if report.applied else None
+            return report
+
+    async def _found(self, read: bool) -> TargetState:
+        """What the target has; `read`: read now in any case. Nothing is known after an `apply` that left a problem."""
+        now_s, known, self._known = asyncio.get_running_loop().time(), self._known, None
+        if known is None or read or now_s - self._read_at_s >= KNOWN_S:
+            self._read_at_s, known = now_s, await target_state.read(self.rpc)
+        return known
 
 
 class _Run:
@@ -176,7 +191,7 @@ class _Run:
         steps = []
         for subsystem, found in self._pairs():
             for nsid, namespace in found.namespaces.items():
-                if not _same_namespace(subsystem.namespaces.get(nsid), namespace, nsid in found.hidden, self._found):
+                if not self._found.can_keep(namespace, nsid in found.hidden, subsystem.namespaces.get(nsid)):
                     steps.append(Step(stored.entry_key("namespace", subsystem.nqn, nsid),
                                        f"remove namespace {nsid} of {subsystem.nqn}",
                                        target_state.remove_namespace(subsystem.nqn, nsid),
@@ -203,6 +218,7 @@ class _Run:
 
     def _forget_bdev(self, name: str) -> None:
         del self._found.bdevs[name]
+        self._found.limits.pop(name, None)
         self._own.contexts.released(name)
 
     async def _remove_hosts(self) -> None:
@@ -287,8 +303,7 @@ class _Run:
         def done() -> None:
             if namespace.nsid in found.namespaces:
                 self._own.groups.moved.add(nqn)
-            found.namespaces[namespace.nsid] = FoundNamespace(namespace.bdev_name, namespace.uuid,
-                                                              namespace.ana_group_id)
+            found.note_namespace(namespace)
             self._own.groups.answered(nqn, namespace.nsid, namespace.ana_group_id)
 
         return Step(stored.entry_key("namespace", nqn, namespace.nsid),
@@ -379,12 +394,6 @@ class _Run:
     def _own_listeners(self, subsystem: Optional[Subsystem]) -> List[Listener]:
         host_name = self._own.settings.gateway.host_name
         return [listener for listener in subsystem.listeners if listener.host_name == host_name] if subsystem else []
-
-
-def _same_namespace(wanted: Optional[Namespace], there: FoundNamespace, hidden: bool, target: TargetState) -> bool:
-    return (wanted is not None and there.bdev_name == wanted.bdev_name and there.uuid == wanted.uuid
-            and target.bdevs.get(there.bdev_name) == (wanted.pool, wanted.image)
-            and (target.changes_visibility or wanted.auto_visible == (not hidden)))
 
 
 def _later(call: Callable[..., Any], *args: Any) -> Callable[[], Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Set, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
 from gw_agent.configuration import Listener, Namespace, QosLimits, Subsystem
 from gw_agent.host_keys import KeyNames
@@ -57,6 +57,12 @@ class FoundSubsystem:
         self.hosts.add(host)
         self.keys[host] = names
 
+    def note_namespace(self, namespace: Namespace) -> None:
+        """It is there, new or in another ANA group."""
+        self.namespaces[namespace.nsid] = FoundNamespace(namespace.bdev_name, namespace.uuid, namespace.ana_group_id)
+        if not namespace.auto_visible:
+            self.hidden.setdefault(namespace.nsid, set())
+
     def forget_namespace(self, nsid: int) -> None:
         self.namespaces.pop(nsid, None)
         self.hidden.pop(nsid, None)
@@ -74,6 +80,12 @@ class TargetState:
     """By device name."""
     changes_visibility: bool = False
     """It can hide a namespace, or show it to all, while hosts use it."""
+
+    def can_keep(self, there: FoundNamespace, hidden: bool, wanted: Optional[Namespace]) -> bool:
+        """A namespace that is there can become the wanted one; otherwise it is made anew."""
+        return (wanted is not None and there.bdev_name == wanted.bdev_name and there.uuid == wanted.uuid
+                and self.bdevs.get(there.bdev_name) == (wanted.pool, wanted.image)
+                and (self.changes_visibility or wanted.auto_visible == (not hidden)))
 
 
 def identity(subsystem: Subsystem, cntlid_range: Tuple[int, int]) -> Tuple[Any, ...]:

@@ -63,7 +63,8 @@ class StandaloneGateway:
 
     async def watchers(self, pool: str, image: str) -> FrozenSet[str]:
         """RADOS addresses of those that have an image open."""
-        return await Images(self._ceph).watchers(pool, image)
+        found = await Images(self._ceph).look(pool, image)
+        return frozenset() if found is None else found.watchers
 
     # Life.
 

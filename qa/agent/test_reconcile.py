@@ -9,7 +9,7 @@ import pytest
 from running_target import OneContext, gateway_settings, running_target, with_rpc
 from testbed.ports import free_ports
 
-from gw_agent import target_state
+from gw_agent import reconcile, target_state
 from gw_agent.configuration import Configuration, Listener, Namespace, QosLimits, Subsystem
 from gw_agent.moves import Move
 from gw_agent.reconcile import Reconciler
@@ -55,7 +55,7 @@ def gateway(target, cluster, directory):
                 return await use(reconciler, contexts, rpc)
             finally:
                 contexts.permitted = True
-                await reconciler.apply(Configuration())
+                await Reconciler(rpc, settings, contexts, CNTLIDS).apply(Configuration())
         return with_rpc(target, body)
     return run
 
@@ -125,6 +125,26 @@ def test_applying_again_sends_nothing_but_the_reads_also_after_the_agent_was_res
     assert report.applied and report.new_listeners == ()
     assert report.listeners[subsystem.nqn] == subsystem.listeners[:1]
     assert methods == READS + READS_OF_DISCOVERY
+
+
+def test_many_changes_in_a_row_do_not_each_read_the_whole_target(gateway, subsystem, monkeypatch):
+    """What was read and changed is known for a while; a problem ends that."""
+    monkeypatch.setattr(reconcile, "KNOWN_S", 3600.0)
+    empty = replace(subsystem, namespaces={}, listeners=())
+    broken = replace(empty, namespaces={1: replace(subsystem.namespaces[1], image="nosuch")})
+
+    async def use(reconciler, contexts, rpc):
+        counting = CountingRpc(rpc)
+        knowing = Reconciler(counting, reconciler.settings, contexts, CNTLIDS)
+        reads = []
+        for wanted in (empty, subsystem, empty, subsystem, broken, empty):
+            await knowing.apply(of(wanted))
+            reads.append(counting.methods.count("bdev_get_bdevs"))
+        return reads, await target_state.read(rpc)
+
+    reads, state = gateway(use)
+    assert reads == [1, 1, 1, 1, 1, 2]
+    assert state.subsystems[subsystem.nqn].namespaces == {} and state.bdevs == {}
 
 
 def with_namespace(subsystem, nsid, **changed):
