@@ -54,6 +54,7 @@ class TargetRun:
         self._drain: Optional[Drain] = None
         self._reconciler: Optional[Reconciler] = None
         self._report = Report()
+        self._applied_version = -1
         self._applying = asyncio.Lock()
         self._stored_fence = 0
         self._problems: FrozenSet[str] = frozenset()
@@ -113,6 +114,7 @@ class TargetRun:
             report = await self._reconciler.apply(stored.configuration, moving, moves.agreed_groups(stored.omap),
                                                   passed)
             self._report = report
+            self._applied_version = stored.version if report.applied and not moving else -1
             self.open_subsystems = tuple(nqn for nqn, subsystem in sorted(stored.configuration.subsystems.items())
                                          if subsystem.allow_any_host)
             self._tell_problems(list(stored.problems) + report.problems)
@@ -179,8 +181,18 @@ class TargetRun:
                 self.state = TargetState.SERVING
                 log.info("instance %s serves %d subsystems", self.instance, len(self.subsystems))
                 self._soon(False)
-            interval_s = self._settings.gateway.state_update_interval_sec
-            await self._store.result().wait_for_change(min(APPLY_RETRY_S, interval_s) if self._report.retry else interval_s)
+            await self._changed(self._store.result())
+
+    async def _changed(self, store: ConfigStore) -> None:
+        """Returns when others changed what is stored, or when it is time to look again. What was changed through this
+        gateway is applied already when the notification of it comes."""
+        interval_s = self._settings.gateway.state_update_interval_sec
+        while await store.wait_for_change(min(APPLY_RETRY_S, interval_s) if self._report.retry else interval_s):
+            try:
+                if (await store.load()).version != self._applied_version:
+                    return
+            except StoreError:
+                return   # apply_now says why
 
     async def _look(self) -> None:
         """Read the target back now and then: somebody may have changed it by hand."""
