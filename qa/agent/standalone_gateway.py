@@ -5,6 +5,7 @@ It runs in an event loop of its own thread, so that tests and the command line c
 from __future__ import annotations
 
 import asyncio
+import errno
 import threading
 from concurrent.futures import Future
 from typing import Any, Coroutine, Dict, FrozenSet, Optional, Tuple
@@ -13,6 +14,7 @@ from nvmeof_ha_core.model import controller_ids
 from running_target import OneContext
 
 from gw_agent import api
+from gw_agent.changes import Refused
 from gw_agent.config_store import ConfigStore
 from gw_agent.group_status import Known
 from gw_agent.images import Images
@@ -32,6 +34,7 @@ class StandaloneGateway:
         self.ana_group_id = ana_group_id
         self.groups: Tuple[int, ...] = (1, 2)
         self.operations: Dict[Key, float] = {}
+        self.rebalance_paused = False
         self.not_ready: Optional[str] = None
         self.knows = Known()
         self.address = ""
@@ -48,6 +51,12 @@ class StandaloneGateway:
 
     async def load(self) -> Tuple[Tuple[int, ...], Dict[Key, float]]:
         return (), self.operations
+
+    async def pause_rebalance(self, paused: bool) -> None:
+        self.rebalance_paused = paused
+
+    async def move_namespace(self, nqn: str, nsid: int, to: int) -> None:
+        raise Refused(errno.EAGAIN, f"namespace {nsid} of {nqn} is not moved to ANA group {to}: nobody else is there")
 
     def ana_groups(self) -> Tuple[int, ...]:
         return self.groups

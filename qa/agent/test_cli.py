@@ -142,16 +142,16 @@ def test_every_command_says_what_it_did_or_why_not(run, nqn):
 
 
 def commands_with_values(nqn):
-    """Every command of a gateway's API, with a value for each required option."""
+    """Every command of a gateway's API, with a value for whatever it requires."""
     values = {"subsystem": nqn, "nsid": "9", "host_nqn": HOST, "traddr": "127.0.0.2", "rbd_image": "no-such-image",
               "size": "16M", "load_balancing_group": "1", "auto_visible": "yes", "rbd_trash_image_on_delete": "no",
-              "level": "info"}
+              "level": "info", "action": "pause"}
     for path, command in leaves(cli):
         if path[0] not in ("top", "completion", "version"):
             words = list(path)
             for parameter in command.params:
-                if isinstance(parameter, click.Option) and parameter.required:
-                    words += [parameter.opts[-1], values[parameter.name]]
+                if parameter.required:
+                    words += [*parameter.opts[-1:] * isinstance(parameter, click.Option), values[parameter.name]]
             yield words + {"set_qos": ["--rw-ios-per-second", "1000"], "change_key": ["--no-key"]}.get(path[-1], [])
 
 
