@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import errno
 import json
-from typing import Any, Iterator, Tuple
+from typing import Any, Iterator, Set, Tuple
 
 import pytest
 
 from mgr_peer import NQN, Peer, SeatReader, connect, module_options
 from nvmeof_ha.core.model import Phase
-from testbed.cluster import Cluster, CommandFailed
+from nvmeof_ha.transitions import decode_pages
+from testbed.cluster import Cluster
 from testbed.gateway import nvme_gw
 from testbed.waiting import wait_until
 
@@ -93,7 +94,7 @@ def test_a_crash_and_the_return_are_told_by_history_log_and_fences_and_the_next_
     one.begin_anew(mgr)
     seats.wait_for(lambda m: m.ana_group(1).holder and m.ana_group(1).holder.gateway == 'gw1', 30, 'the failback')
     failover, failback = wait_until(
-        lambda: [r['kind'] for r in recorded(mgr, 1)][-2:] == ['failover', 'failback'] and recorded(mgr, 1)[-2:], 10,
+        lambda: [r['kind'] for r in recorded(mgr, 1)][-2:] == ['failover', 'failback'] and recorded(mgr, 1)[-2:], 30,
         'both to be recorded')
     assert [phase['what'] for phase in failover['phases']] == ['noticed', 'departed', 'fenced', 'promoted', 'confirmed']
     assert (failover['kind'], failover['from'], failover['anagrp_id']) == ('failover', str(lost), 1)
@@ -105,16 +106,20 @@ def test_a_crash_and_the_return_are_told_by_history_log_and_fences_and_the_next_
     assert look(mgr, 'status', 'rbd', GROUP)['groups'][0]['last_failover'] == failover
     wait_until(lambda: f'nvmeof_ha rbd/{GROUP}: failover of ANA group 1 from {lost} to gw2#1:' in
                mgr.ceph('log', 'last', '100', 'info', 'cluster'), 10, 'the cluster log to tell')
-    key = f'mgr/nvmeof_ha/history/rbd/{GROUP}/0'
-    wait_until(lambda: '"failback"' in mgr.ceph('config-key', 'get', key), 20, 'the history to be stored',
-               not_yet=(CommandFailed,))
     before, mgrs = recorded(mgr), mgr.active_mgr()
+    wait_until(lambda: {record['number'] for record in before} <= stored_numbers(mgr), 20, 'the history to be stored')
     mgr.ceph('mgr', 'fail')
     wait_until(lambda: mgr.active_mgr() not in ('', mgrs) and recorded(mgr), 60, 'the next mgr to know the history')
     assert recorded(mgr)[:len(before)] == before
     table = mgr.ceph('nvmeof-ha', 'history', 'rbd', GROUP)
     assert f'rbd/{GROUP}\nBEGAN' in table and ' noticed, departed +' in table
     assert str(lost) in ask(mgr, 'fences')[1] and GROUP in ask(mgr, 'history')[1]
+
+
+def stored_numbers(cluster: Cluster) -> Set[int]:
+    """Of the records of the pair that the mons hold."""
+    pages = cluster.ceph_json('config-key', 'dump', f'mgr/nvmeof_ha/history/rbd/{GROUP}/')
+    return {record.number for record in decode_pages(pages.values())}
 
 
 def recorded(cluster: Cluster, ana_group: int = 0) -> list:

@@ -143,7 +143,7 @@ def test_a_lost_seat_is_made_again_from_the_other_two(mgr, client):
 @pytest.fixture
 def solo_pool(mgr: Cluster) -> Iterator[str]:
     """A pool of size 1: its placement groups stall apart from one another."""
-    mgr.ceph('osd', 'pool', 'create', 'solo', '16')
+    mgr.ceph('osd', 'pool', 'create', 'solo', '64')   # with few, one OSD may have hardly any
     mgr.ceph('osd', 'pool', 'set', 'solo', 'size', '1', '--yes-i-really-mean-it')
     yield 'solo'
 
