@@ -21,11 +21,12 @@ from typing import Any, FrozenSet, Mapping, Optional, Tuple
 
 import rados
 
-from gw_agent import ceph_client, process_log, run_directory, settings as settings_file, trace
+from gw_agent import ceph_client, process_log, rebalancer, run_directory, settings as settings_file, trace
 from gw_agent.beacons import Beacons
 from gw_agent.boot_clock import boottime_s
 from gw_agent.config_store import ConfigStore, StoreError
 from gw_agent.contexts import ContextFailed
+from gw_agent.gateway_entries import GatewayEntries
 from gw_agent.group_status import Known
 from gw_agent.move_words import MoveWords
 from gw_agent.mover import Mover
@@ -33,7 +34,6 @@ from gw_agent.moves import Key
 from gw_agent.path_probe import PathProbe
 from gw_agent.probe_images import ProbeImages
 from gw_agent.pulse import Pulse
-from gw_agent.rebalancer import Rebalancer
 from gw_agent.reconcile import Report
 from gw_agent.settings import Settings
 from gw_agent.spdk_rpc import RpcFailure, RpcUnreachable, SpdkRpc
@@ -69,7 +69,8 @@ class Agent:
         self._run: Optional[TargetRun] = None
         self._mover = Mover(settings.gateway.name, warden, self._store,
                             MoveWords(control, settings.gateway.group, warden.pulse.beat), lambda: self._run)
-        self._rebalancer = Rebalancer(settings.gateway, warden, control, self._mover, lambda: self._run)
+        loads = GatewayEntries(control, rebalancer.object_name(settings.gateway.group))
+        self._rebalancer = rebalancer.Rebalancer(settings.gateway, warden, loads, self._mover, lambda: self._run)
         self._asked_for = NO_VERSION
         self._said_urgent: Tuple[Any, ...] = ()
         self._was_mute = False
@@ -137,9 +138,11 @@ class Agent:
     def _exposed(self) -> Tuple[str, ...]:
         """What somebody opened to anybody, for the mgr's health; as much as a beacon takes."""
         gateway = self._settings.gateway
-        texts = [f"the API of gateway {gateway.name} at {gateway.addr} answers anybody (insecure_api)"]
-        texts *= gateway.insecure_api
-        texts += [] if self._run is None else [f"subsystem {nqn} allows any host" for nqn in self._run.open_subsystems]
+        texts = []
+        if gateway.insecure_api:
+            texts.append(f"the API of gateway {gateway.name} at {gateway.addr} answers anybody (insecure_api)")
+        if self._run is not None:
+            texts += [f"subsystem {nqn} allows any host" for nqn in self._run.open_subsystems]
         left_out = len(texts) - wire.MOST_EXPOSED
         if left_out > 0:
             texts[wire.MOST_EXPOSED - 1:] = [f"{left_out + 1} more subsystems allow any host"]
@@ -237,7 +240,8 @@ class Agent:
         if stuck:
             problems.append(f"its I/O path is stuck: {stuck}")
         if instance is not None and warden.view.permits is not None and not warden.lease_valid:
-            problems.append(f"has no valid lease (two seats agreed {age_s or 0:.1f} s ago), so all is inaccessible here")
+            problems.append(f"has no valid lease (two seats agreed {age_s or 0:.1f} s ago), so all is inaccessible "
+                            "here")
         ana_states = {} if run is None or run.ana is None else dict(run.ana.states)
         return Known(warden.view, age_s, ana_states, tuple(problems))
 
@@ -246,8 +250,8 @@ class Agent:
             raise RpcUnreachable("no target runs; what is stored is applied when one does")
         return await self._run.apply_now()
 
-    async def load(self) -> Tuple[Tuple[int, ...], Mapping[Key, float]]:
-        return await self._rebalancer.load()
+    async def known_loads(self) -> Tuple[Tuple[int, ...], Mapping[Key, float]]:
+        return await self._rebalancer.known_loads()
 
     async def pause_rebalance(self, paused: bool) -> None:
         await self._rebalancer.pause(await self._store, paused)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from typing import Any, Awaitable, Callable, Optional, Tuple
+from typing import Optional, Tuple
 
 import grpc
 
@@ -22,7 +22,6 @@ from gw_agent.api_namespace_settings import NamespaceSettingVerbs
 from gw_agent.api_namespaces import NamespaceVerbs
 from gw_agent.api_requests import RequestReader
 from gw_agent.api_subsystems import SubsystemVerbs
-from gw_agent.pb import gateway_pb2 as pb
 from gw_agent.pb import gateway_pb2_grpc, ha_pb2_grpc
 from gw_agent.settings import API_SOCKET, Settings
 from gw_agent.tls import Certificates, Pem
@@ -34,22 +33,7 @@ STOP_S = 1.0
 
 class GatewayService(SubsystemVerbs, HostVerbs, ListenerVerbs, ConnectionVerbs, NamespaceVerbs, NamespaceSettingVerbs,
                      LogVerbs, GatewayVerbs):
-    """All methods of gateway.proto; those that this version does not offer answer UNIMPLEMENTED."""
-
-
-def _refuse_the_rest(service: type) -> None:
-    """Gives every method of the interface that `service` lacks an answer."""
-    def refusing(name: str) -> Callable[..., Awaitable[None]]:
-        async def refuse(self: Any, request: Any, context: "grpc.aio.ServicerContext") -> None:
-            await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{name} is not offered by this version of the gateway")
-        return refuse
-
-    for method in pb.DESCRIPTOR.services_by_name["Gateway"].methods:
-        if getattr(service, method.name) is getattr(gateway_pb2_grpc.GatewayServicer, method.name):
-            setattr(service, method.name, refusing(method.name))
-
-
-_refuse_the_rest(GatewayService)
+    """All methods of gateway.proto."""
 
 
 async def start_server(service: GatewayService, settings: Settings) -> Tuple["grpc.aio.Server", int]:

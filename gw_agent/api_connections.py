@@ -4,7 +4,6 @@ from __future__ import annotations
 from gw_agent import listings
 from gw_agent.api_frame import ApiFrame, answers
 from gw_agent.pb import gateway_pb2 as pb
-from gw_agent.spdk_rpc import RpcFailure
 
 
 class ConnectionVerbs(ApiFrame):
@@ -15,11 +14,7 @@ class ConnectionVerbs(ApiFrame):
         """Of this gateway only: a host is usually connected to several."""
         subsystem = await self.subsystem(request.subsystem)
         params = {"nqn": subsystem.nqn}
-        replies = await self.local.rpc.pipeline([("nvmf_subsystem_get_controllers", params),
-                                                 ("nvmf_subsystem_get_qpairs", params)])
-        for reply in replies:
-            if isinstance(reply, RpcFailure):
-                raise reply
-        controllers, qpairs = replies
+        controllers, qpairs = await self.local.rpc.results([("nvmf_subsystem_get_controllers", params),
+                                                            ("nvmf_subsystem_get_qpairs", params)])
         return pb.connections_info(subsystem_nqn=subsystem.nqn,
                                    connections=listings.connections(subsystem, controllers, qpairs))

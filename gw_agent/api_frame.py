@@ -13,15 +13,17 @@ import asyncio
 import errno
 import functools
 import logging
-from typing import Any, Awaitable, Callable, FrozenSet, List, Mapping, Protocol, Tuple, TypeVar
+from typing import Any, Awaitable, Callable, FrozenSet, List, Mapping, Optional, Protocol, Tuple, TypeVar
 
 import grpc
 
-from gw_agent import changes, configuration
+from gw_agent import changes, changes_keys, configuration
 from gw_agent.api_ha import KnowingGateway
 from gw_agent.changes import Refused
 from gw_agent.config_store import Change, ConfigStore, Stored, StoreBusy, StoreError
 from gw_agent.configuration import Subsystem
+from gw_agent.group_key import GroupKey
+from gw_agent.host_keys import SealedKey
 from gw_agent.images import Images
 from gw_agent.moves import Key
 from gw_agent.pb import gateway_pb2 as pb
@@ -54,7 +56,7 @@ class LocalGateway(KnowingGateway, Protocol):
         """Loads what is stored, makes the target equal to it, and sets the permitted ANA states. Raises RpcFailure
         and StoreError."""
 
-    async def load(self) -> Tuple[Tuple[int, ...], Mapping[Key, float]]:
+    async def known_loads(self) -> Tuple[Tuple[int, ...], Mapping[Key, float]]:
         """ANA groups that new namespaces should go to, and I/O per second by namespace, where it is known."""
 
     async def move_namespace(self, nqn: str, nsid: int, to: int) -> None:
@@ -142,6 +144,10 @@ class ApiFrame(gateway_pb2_grpc.GatewayServicer):
         except (StoreError, RpcFailure) as error:
             log.warning("the target follows later: %s", error)
         return Refused(errno.EIO, reason)
+
+    def sealed(self, field: str, key: str) -> Optional[SealedKey]:
+        """A key of the request as it may be stored; None for an empty one. `field`: its name there. Raises Refused."""
+        return changes_keys.sealed(GroupKey(self.settings.gateway.encryption_key), field, key)
 
     async def subsystem(self, nqn: str) -> Subsystem:
         return changes.subsystem(await self.store.load(), nqn)

@@ -26,4 +26,4 @@ class GatewayVerbs(ApiFrame):
 
     async def set_ana_state(self, request: pb.ana_info, context: "grpc.aio.ServicerContext") -> None:
         await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "ANA states follow the gateway map and are not set "
-                            "by hand: nothing would be fenced. See `ceph nvmeof-ha show`")
+                            "by hand: nothing would be fenced. See `ceph nvmeof-ha status`")

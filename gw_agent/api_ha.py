@@ -65,14 +65,12 @@ class HighAvailabilityService(ha_pb2_grpc.HighAvailabilityServicer):
         if reason is not None:
             await context.abort(grpc.StatusCode.UNAVAILABLE, f"gateway {name} does not serve yet: {reason}")
         try:
-            replies = await self._local.rpc.pipeline([("nvmf_get_subsystems", None), ("bdev_get_iostat", None)])
-            for reply in replies:
-                if isinstance(reply, RpcFailure):
-                    raise reply
+            subsystems, iostat = await self._local.rpc.results([("nvmf_get_subsystems", None),
+                                                                ("bdev_get_iostat", None)])
         except RpcFailure as error:
             return ha_pb2.io_counters_info(status=errno.EIO, error_message=f"the target of {name} does not tell its "
                                            f"counters: {error}", answered_by=name)
-        return _counters(name, replies[0], replies[1], self._local.known().ana_states)
+        return _counters(name, subsystems, iostat, self._local.known().ana_states)
 
 
 def _counters(name: str, subsystems: Any, iostat: Mapping[str, Any], states: Mapping[int, str]) -> Any:

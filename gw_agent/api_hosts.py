@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from gw_agent import changes, changes_keys, listings
 from gw_agent.api_frame import ApiFrame, answers
-from gw_agent.group_key import GroupKey
 from gw_agent.host_keys import HostKeys
 from gw_agent.pb import gateway_pb2 as pb
 
@@ -17,9 +16,7 @@ class HostVerbs(ApiFrame):
     @answers(pb.req_status)
     async def add_host(self, request: pb.add_host_req) -> pb.req_status:
         changes_keys.refuse_encrypted(request, "psk_encrypted", "key_encrypted")
-        group_key = GroupKey(self.settings.gateway.encryption_key)
-        keys = HostKeys(changes_keys.sealed(group_key, "dhchap_key", request.dhchap_key),
-                        changes_keys.sealed(group_key, "psk", request.psk))
+        keys = HostKeys(self.sealed("dhchap_key", request.dhchap_key), self.sealed("psk", request.psk))
         return await self.done(f"host {request.host_nqn} added to {request.subsystem_nqn}", lambda now:
                                changes_keys.add_host(now, request.subsystem_nqn, request.host_nqn, keys))
 
@@ -30,7 +27,7 @@ class HostVerbs(ApiFrame):
 
     @answers(pb.req_status)
     async def change_host_key(self, request: pb.change_host_key_req) -> pb.req_status:
-        key = changes_keys.sealed(GroupKey(self.settings.gateway.encryption_key), "dhchap_key", request.dhchap_key)
+        key = self.sealed("dhchap_key", request.dhchap_key)
         return await self.done(f"key of host {request.host_nqn} in {request.subsystem_nqn} changed", lambda now:
                                changes_keys.change_host_key(now, request.subsystem_nqn, request.host_nqn, key))
 

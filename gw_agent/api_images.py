@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+
 from gw_agent import changes_namespaces, configuration
 from gw_agent.api_frame import ApiFrame
 from gw_agent.changes import NamespaceRequest, Refused

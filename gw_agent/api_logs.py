@@ -3,12 +3,12 @@ from __future__ import annotations
 
 import errno
 import logging
-from typing import Any, Dict, List
+from typing import Dict, List
 
 from gw_agent.api_frame import ApiFrame, answers
 from gw_agent.changes import Refused
 from gw_agent.pb import gateway_pb2 as pb
-from gw_agent.spdk_rpc import Request, RpcFailure
+from gw_agent.spdk_rpc import Request
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class LogVerbs(ApiFrame):
     @answers(pb.spdk_nvmf_log_flags_and_level_info)
     async def get_spdk_nvmf_log_flags_and_level(
             self, request: pb.get_spdk_nvmf_log_flags_and_level_req) -> pb.spdk_nvmf_log_flags_and_level_info:
-        flags, level, print_level = await self._target([
+        flags, level, print_level = await self.local.rpc.results([
             ("log_get_flags", None), ("log_get_level", None), ("log_get_print_level", None)])
         return pb.spdk_nvmf_log_flags_and_level_info(
             status=0, log_level=_level(level), log_print_level=_level(print_level),
@@ -56,25 +56,18 @@ class LogVerbs(ApiFrame):
                     raise Refused(errno.EINVAL, f"{name} {getattr(request, name)} is none of "
                                   + ", ".join(pb.LogLevel.keys()))
                 levels.append((method, {"level": pb.LogLevel.Name(getattr(request, name))}))
-        await self._target(await self._flags("log_set_flag") + levels)
+        await self.local.rpc.results(await self._flags("log_set_flag") + levels)
         return pb.req_status(status=0)
 
     @answers(pb.req_status)
     async def disable_spdk_nvmf_logs(self, request: pb.disable_spdk_nvmf_logs_req) -> pb.req_status:
         """Flags off and levels as a target starts with."""
-        await self._target(await self._flags("log_clear_flag") + [
+        await self.local.rpc.results(await self._flags("log_clear_flag") + [
             ("log_set_level", {"level": QUIET_LEVEL}), ("log_set_print_level", {"level": QUIET_PRINT_LEVEL})])
         return pb.req_status(status=0)
 
     async def _flags(self, method: str) -> List[Request]:
         return [(method, {"flag": name}) for name in sorted(_nvmf(await self.local.rpc.call("log_get_flags")))]
-
-    async def _target(self, requests: List[Request]) -> List[Any]:
-        replies = await self.local.rpc.pipeline(requests)
-        for reply in replies:
-            if isinstance(reply, RpcFailure):
-                raise reply
-        return replies
 
 
 def _nvmf(flags: Dict[str, bool]) -> Dict[str, bool]:

@@ -8,7 +8,6 @@ from nvmeof_ha_core.model import controller_ids
 
 from gw_agent import changes, changes_keys, listings, target_state
 from gw_agent.api_frame import ApiFrame, answers
-from gw_agent.group_key import GroupKey
 from gw_agent.pb import gateway_pb2 as pb
 from gw_agent.spdk_rpc import RpcFailure
 
@@ -19,7 +18,7 @@ class SubsystemVerbs(ApiFrame):
     @answers(pb.subsys_status)
     async def create_subsystem(self, request: pb.create_subsystem_req) -> pb.subsys_status:
         changes_keys.refuse_encrypted(request, "key_encrypted")
-        key = changes_keys.sealed(GroupKey(self.settings.gateway.encryption_key), "dhchap_key", request.dhchap_key)
+        key = self.sealed("dhchap_key", request.dhchap_key)
         nqn = changes.grouped_nqn(request.subsystem_nqn, self.settings.gateway.group, request.no_group_append)
         serial_number = request.serial_number or f"Ceph{random.randrange(10 ** 13, 10 ** 14)}"
         _, note = await self.change(f"subsystem {nqn} created", lambda now: changes_keys.add_subsystem(
@@ -33,7 +32,7 @@ class SubsystemVerbs(ApiFrame):
 
     @answers(pb.req_status)
     async def change_subsystem_key(self, request: pb.change_subsystem_key_req) -> pb.req_status:
-        key = changes_keys.sealed(GroupKey(self.settings.gateway.encryption_key), "dhchap_key", request.dhchap_key)
+        key = self.sealed("dhchap_key", request.dhchap_key)
         return await self.done(f"key of subsystem {request.subsystem_nqn} changed", lambda now:
                                changes_keys.change_subsystem_key(now, request.subsystem_nqn, key))
 

@@ -14,7 +14,7 @@ import logging
 from typing import Any, Dict, FrozenSet, List, Optional, Sequence
 
 from gw_agent.ana import FoundNamespace
-from gw_agent.spdk_rpc import RpcFailure, SpdkRpc
+from gw_agent.spdk_rpc import SpdkRpc
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +45,8 @@ class Drain:
         if not namespaces:
             return
         await self.look_first(sorted({n.bdev_name for n in namespaces}))
-        replies = await self._rpc.pipeline([("nvmf_subsystem_set_ns_ana_group", {
+        await self._rpc.results([("nvmf_subsystem_set_ns_ana_group", {
             "nqn": n.nqn, "nsid": n.nsid, "anagrpid": n.ana_group_id}) for n in namespaces], CALL_TIMEOUT_S)
-        for reply in replies:
-            if isinstance(reply, RpcFailure):
-                raise reply
 
     async def look_first(self, bdevs: List[str], most_looks: Optional[int] = None) -> bool:
         """Returns when no block device seems to hang; false when one still did after `most_looks`."""

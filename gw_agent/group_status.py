@@ -5,9 +5,10 @@ Pure: values in, a message of ha.proto out. Decides nothing, and says nothing th
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import FrozenSet, List, Mapping, Optional, Sequence, Tuple
+from typing import List, Mapping, Optional, Sequence, Tuple
 
 from gw_agent.pb import ha_pb2
+from nvmeof_ha_core import placement
 from nvmeof_ha_core.model import AnaGroup, Availability, Gateway, Instance, Map, Phase
 from nvmeof_ha_core.register import NOTHING_SEEN, View
 
@@ -39,10 +40,9 @@ def describe(pool: str, group: str, gateway_id: str, not_serving: Optional[str],
     newest = max((m.version for m in known.view.restricts), default=gateway_map.version)
     if newest > gateway_map.version:
         info.newer_version = str(newest)
-    wanted = _with_namespaces(gateway_map)
     for gateway in gateway_map.gateways:
         own = known.problems if gateway.id == gateway_id else ()
-        info.gateways.append(_gateway(gateway, [*_problems(gateway_map, gateway, wanted), *own]))
+        info.gateways.append(_gateway(gateway, [*_problems(gateway_map, gateway), *own]))
     for ana_group in gateway_map.ana_groups:
         info.ana_groups.append(_ana_group(gateway_map, ana_group, known.ana_states.get(ana_group.id, "")))
     return info
@@ -58,13 +58,7 @@ def _gateway(gateway: Gateway, problems: Sequence[str]) -> ha_pb2.gateway_status
                     for s in gateway.subsystems])
 
 
-def _with_namespaces(gateway_map: Map) -> FrozenSet[str]:
-    """NQNs of subsystems that have namespaces, as any gateway reports them: every gateway needs a listener in each."""
-    return frozenset(s.nqn for gateway in gateway_map.gateways for s in gateway.subsystems
-                     if any(count for _, count in s.namespaces))
-
-
-def _problems(gateway_map: Map, gateway: Gateway, wanted: FrozenSet[str]) -> List[str]:
+def _problems(gateway_map: Map, gateway: Gateway) -> List[str]:
     place = f"{gateway.id} {gateway_map.pool} {gateway_map.group}"
     found = []
     if gateway.deleting:
@@ -74,8 +68,7 @@ def _problems(gateway_map: Map, gateway: Gateway, wanted: FrozenSet[str]) -> Lis
     if gateway.leaving:
         found.append("was asked to stop, and hands over what it serves")
     if gateway.availability is Availability.AVAILABLE:
-        listening = {s.nqn for s in gateway.subsystems if s.listeners}
-        missing = sorted(wanted - listening)
+        missing = placement.lacking_listeners(gateway_map, gateway)
         if missing:
             found.append(f"has no listener in {_some(missing)}, so it can serve no namespace there; add one with "
                          "`nvmeof-gw listener add`")

@@ -22,7 +22,7 @@ from gw_agent.moves import Edit, Held, Key, Move, Outlook, Said, Verdict
 from gw_agent.spdk_rpc import RpcFailure, RpcUnreachable
 from gw_agent.target_run import TargetRun
 from gw_agent.warden_client import WardenClient
-from nvmeof_ha_core.model import Instance, Map
+from nvmeof_ha_core.model import Instance
 
 log = logging.getLogger(__name__)
 
@@ -105,10 +105,10 @@ class Mover:
                           f"one safely needs {moves.MAX_GATEWAYS + 2}: two ANA group numbers that no gateway has")
         if namespace.ana_group_id == to:
             return Change()
-        why = unsettled(gateway_map)
+        why = moves.unsettled(gateway_map)
         if why is not None:
             raise Refused(errno.EAGAIN, f"no namespace is moved now, because {why}: nobody would serve it meanwhile; "
-                          "try again when all is well (`ceph nvmeof-ha show`)")
+                          "try again when all is well (`ceph nvmeof-ha status`)")
         run = self._run()
         if run is None or run.groups.wanted(nqn, nsid) != namespace.ana_group_id:
             raise Refused(errno.EAGAIN, f"namespace {nsid} of {nqn} is not in its ANA group {namespace.ana_group_id} "
@@ -223,8 +223,3 @@ def _max_namespaces(now: Stored, nqn: str) -> int:
 
 def _change(edit: Optional[Edit]) -> Change:
     return Change() if edit is None else Change(edit.sets, edit.removes)
-
-
-def unsettled(gateway_map: Optional[Map]) -> Optional[str]:
-    """As `moves.unsettled`, also without a map."""
-    return "the gateway map was not read yet" if gateway_map is None else moves.unsettled(gateway_map)

@@ -308,9 +308,11 @@ def rank_of(gateway_map: Optional[Map], gateway_id: str) -> Optional[int]:
     return ids.index(gateway_id) if gateway_id in ids else None
 
 
-def unsettled(gateway_map: Map) -> Optional[str]:
+def unsettled(gateway_map: Optional[Map]) -> Optional[str]:
     """Why no move should begin now, None if one may: it would not be completed quickly, and nobody serves the namespace
     meanwhile."""
+    if gateway_map is None:
+        return "the gateway map was not read yet"
     for group in gateway_map.ana_groups:
         if group.phase is not Phase.ACTIVE:
             return f"ANA group {group.id} is {group.phase.value}"

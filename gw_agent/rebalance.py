@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from gw_agent import moves
 from gw_agent.moves import Key
 from nvmeof_ha_core.model import Map
 
@@ -102,11 +101,6 @@ def balancing(gateway_map: Map, groups: Mapping[Key, int], operations: Mapping[K
 
 def _at_home(gateway_map: Map) -> bool:
     return all(g.holder is not None and g.holder.gateway == g.owner for g in gateway_map.ana_groups)
-
-
-def settled(gateway_map: Optional[Map]) -> bool:
-    """No ANA group is changing hands and every gateway is well."""
-    return gateway_map is not None and moves.unsettled(gateway_map) is None
 
 
 def state_of(gateway_map: Map) -> Tuple[object, ...]:

@@ -12,14 +12,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from typing import Any, Callable, Dict, Optional, Tuple
-
-import rados
+from typing import Callable, Dict, Optional, Tuple
 
 from gw_agent import moves, rebalance
 from gw_agent.boot_clock import boottime_s
 from gw_agent.changes import Refused
 from gw_agent.config_store import Change, ConfigStore, Stored, StoreError
+from gw_agent.gateway_entries import GatewayEntries
 from gw_agent.mover import Mover
 from gw_agent.moves import Key
 from gw_agent.rebalance import Proposal
@@ -38,19 +37,22 @@ MEMORY = 0.8
 LEAST_OPERATIONS = 1.0
 MOST_TOLD = 256
 PAUSED_LOOK_S = 10.0
-TIMEOUT_S = 5.0
 COUNTERS = ("num_read_ops", "num_write_ops", "num_unmap_ops")
 
 
-class Rebalancer:
-    """Of one agent."""
+def object_name(group: str) -> str:
+    """Of the object in which gateways tell their loads."""
+    return f"nvmeof_ha.{group}.loads"
 
-    def __init__(self, settings: GatewaySettings, warden: WardenClient, ioctx: "rados.Ioctx", mover: Mover,
+
+class Rebalancer:
+    """Of one agent. `entries`: of the object `object_name`. `run`: its present target run, None while there is none."""
+
+    def __init__(self, settings: GatewaySettings, warden: WardenClient, entries: GatewayEntries, mover: Mover,
                  run: Callable[[], Optional[TargetRun]]) -> None:
         self._settings = settings
         self._warden = warden
-        self._ioctx = ioctx
-        self._oid = f"nvmeof_ha.{settings.group}.loads"
+        self._entries = entries
         self._mover = mover
         self._run = run
         self._counted: Tuple[float, Dict[str, int]] = (0.0, {})
@@ -75,7 +77,7 @@ class Rebalancer:
             except (RpcFailure, StoreError) as error:
                 log.info("namespaces are not rebalanced now: %s", error)
 
-    async def load(self) -> Tuple[Tuple[int, ...], Dict[Key, float]]:
+    async def known_loads(self) -> Tuple[Tuple[int, ...], Dict[Key, float]]:
         """For choosing the ANA group of a new namespace: the groups whose owner is wanted, and I/O per second by
         namespace, as far as it is known."""
         permits = self._warden.view.permits
@@ -114,13 +116,17 @@ class Rebalancer:
         told = dict(sorted(((k, r) for k, r in busy.items() if r >= LEAST_OPERATIONS), key=lambda e: -e[1])[:MOST_TOLD])
         if told or self._told:
             text = json.dumps([[nqn, nsid, round(rate, 1)] for (nqn, nsid), rate in told.items()])
-            await self._in_thread("say the load in", self._write, text)
+            await self._entries.write(self._settings.name, text)
         self._told = told
 
     async def _operations(self) -> Dict[Key, float]:
-        """I/O per second by namespace, of all gateways together."""
+        """I/O per second by namespace, of all gateways that the map names together."""
+        permits = self._warden.view.permits
+        running = {g.id for g in permits.gateways if g.instance is not None} if permits is not None else set()
         found: Dict[Key, float] = {}
-        for text in await self._in_thread("read the load in", self._read):
+        for gateway_id, text in (await self._entries.read()).items():
+            if gateway_id not in running:
+                continue
             try:
                 for nqn, nsid, rate in json.loads(text):
                     found[str(nqn), int(nsid)] = found.get((nqn, nsid), 0.0) + float(rate)
@@ -128,38 +134,12 @@ class Rebalancer:
                 log.debug("what a gateway says of its load cannot be read: %.60r", text)
         return found
 
-    async def _in_thread(self, what: str, call: Callable[..., Any], *args: Any) -> Any:
-        loop = asyncio.get_running_loop()
-        try:
-            return await asyncio.wait_for(loop.run_in_executor(None, call, *args), TIMEOUT_S)
-        except asyncio.TimeoutError:
-            raise StoreError(f"RADOS did not {what} object {self._oid} within {TIMEOUT_S:.0f} s") from None
-        except rados.Error as error:
-            raise StoreError(f"RADOS could not {what} object {self._oid}: {error}") from None
-
-    def _write(self, text: str) -> None:
-        with rados.WriteOpCtx() as operation:
-            self._ioctx.set_omap(operation, (self._settings.name,), (text,))
-            self._ioctx.operate_write_op(operation, self._oid)
-
-    def _read(self) -> Tuple[str, ...]:
-        """Of the gateways that the map names."""
-        permits = self._warden.view.permits
-        names = () if permits is None else tuple(g.id for g in permits.gateways if g.instance is not None)
-        try:
-            with rados.ReadOpCtx() as operation:
-                values, _ = self._ioctx.get_omap_vals_by_keys(operation, names)
-                self._ioctx.operate_read_op(operation, self._oid)
-                return tuple(value.decode(errors="replace") for _, value in values)
-        except rados.ObjectNotFound:
-            return ()
-
     # -- moving -----------------------------------------------------------------------------------------------
 
     def _watch_map(self) -> None:
         permits = self._warden.view.permits
         state = () if permits is None else rebalance.state_of(permits)
-        if state != self._state or not rebalance.settled(permits):
+        if state != self._state or moves.unsettled(permits) is not None:
             self._state, self._calm_since_s = state, boottime_s()
 
     async def _round(self, stored: Stored) -> None:

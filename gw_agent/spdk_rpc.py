@@ -80,10 +80,16 @@ class SpdkRpc:
     async def call(self, method: str, params: Optional[Dict[str, Any]] = None,
                    timeout_s: float = CALL_TIMEOUT_S) -> Any:
         """One request. Raises RpcError, RpcUnreachable or RpcTimeout."""
-        result, = await self.pipeline([(method, params)], timeout_s)
-        if isinstance(result, RpcFailure):
-            raise result
+        result, = await self.results([(method, params)], timeout_s)
         return result
+
+    async def results(self, requests: Sequence[Request], timeout_s: float = CALL_TIMEOUT_S) -> List[Any]:
+        """As `pipeline`, for requests that only count together. Raises the first failure."""
+        replies = await self.pipeline(requests, timeout_s)
+        for reply in replies:
+            if isinstance(reply, RpcFailure):
+                raise reply
+        return replies
 
     async def pipeline(self, requests: Sequence[Request], timeout_s: float = CALL_TIMEOUT_S) -> List[Any]:
         """All requests in one write. Returns, in the order of the requests, each one's result or its RpcFailure.

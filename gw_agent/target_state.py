@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
 from gw_agent.configuration import Listener, Namespace, QosLimits, Subsystem
 from gw_agent.host_keys import KeyNames
-from gw_agent.spdk_rpc import Request, RpcFailure, SpdkRpc
+from gw_agent.spdk_rpc import Request, SpdkRpc
 
 READ_TIMEOUT_S = 5.0
 OUR_BDEV = re.compile(r"bdev_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -100,13 +100,9 @@ def address(listener: Listener) -> ListenerAddress:
 
 async def read(rpc: SpdkRpc) -> TargetState:
     """Reads the target. Raises RpcFailure."""
-    replies = await rpc.pipeline([
+    transports, subsystems, bdevs, config, methods = await rpc.results([
         ("nvmf_get_transports", None), ("nvmf_get_subsystems", None), ("bdev_get_bdevs", None),
         READ_CONFIG, ("rpc_get_methods", None)], READ_TIMEOUT_S)
-    for reply in replies:
-        if isinstance(reply, RpcFailure):
-            raise reply
-    transports, subsystems, bdevs, config, methods = replies
     found = {subsystem["nqn"]: _found_subsystem(subsystem) for subsystem in subsystems
              if subsystem["subtype"] == "NVMe"}
     for (nqn, nsid), hosts in hidden_namespaces(config).items():

@@ -8,15 +8,15 @@ import click
 from gw_agent.pb import gateway_pb2 as pb
 from gw_client import options, tables
 from gw_client.api_client import ApiClient, own_version, pass_client
-from gw_client.options import command, group
+from gw_client.options import CNODE, command, group
 
 GATEWAY_LEVELS = click.Choice(list(pb.GwLogLevel.keys()), case_sensitive=False)
 TARGET_LEVELS = click.Choice(list(pb.LogLevel.keys()), case_sensitive=False)
 
 
-@group("gw", """
+@group("gw", f"""
 nvmeof-gw gw info
-nvmeof-gw gw listener_info -n nqn.2016-06.io.spdk:cnode1
+nvmeof-gw gw listener_info {CNODE}
 """)
 def gw() -> None:
     """The gateway that answers."""
@@ -38,7 +38,7 @@ def gateway_version(client: ApiClient) -> None:
     client.print(pb.gw_version(version=reply.version), f"Gateway's version: {reply.version}")
 
 
-@command("listener_info", "nvmeof-gw gw listener_info -n nqn.2016-06.io.spdk:cnode1", gw)
+@command("listener_info", f"nvmeof-gw gw listener_info {CNODE}", gw)
 @options.subsystem()
 @pass_client
 def listener_info(client: ApiClient, subsystem: str) -> None:

@@ -8,10 +8,7 @@ import click
 from gw_agent.pb import gateway_pb2 as pb
 from gw_client import options, tables
 from gw_client.api_client import ApiClient, pass_client
-from gw_client.options import all_hosts, command, group
-
-CNODE = "-n nqn.2016-06.io.spdk:cnode1"
-HOST = "-t nqn.2014-08.org.nvmexpress:uuid:0e6b5b3c-9c4f-4c1a-8f7e-3a4b5c6d7e8f"
+from gw_client.options import CNODE, HOST, all_hosts, command, group
 
 
 @group("host", f"""
@@ -24,7 +21,7 @@ def host() -> None:
 
 @command("add", f"""
 nvmeof-gw host add {CNODE} {HOST}
-nvmeof-gw host add {CNODE} {HOST} --dhchap-key /root/host1.key
+nvmeof-gw host add {CNODE} {HOST} --dhchap-key host1.key
 nvmeof-gw host add {CNODE} -t '*'
 """, host)
 @options.subsystem()
@@ -61,7 +58,7 @@ def list_hosts(client: ApiClient, subsystem: str) -> None:
 
 
 @command("change_key", f"""
-nvmeof-gw host change_key {CNODE} {HOST} --dhchap-key /root/host1.key
+nvmeof-gw host change_key {CNODE} {HOST} --dhchap-key host1.key
 nvmeof-gw host change_key {CNODE} {HOST} --no-key
 """, host)
 @options.subsystem()

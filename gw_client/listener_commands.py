@@ -8,15 +8,15 @@ import click
 from gw_agent.pb import gateway_pb2 as pb
 from gw_client import group_view, options, tables
 from gw_client.api_client import ApiClient, pass_client
-from gw_client.options import command, group
+from gw_client.options import CNODE, command, group
 
 DEFAULT_PORT = 4420
-WHERE = "-n nqn.2016-06.io.spdk:cnode1 -t gw1 -a 10.0.0.1"
+WHERE = f"{CNODE} -t gw1 -a 10.0.0.1"
 
 
 @group("listener", f"""
 nvmeof-gw listener add {WHERE} -s 4420
-nvmeof-gw listener list -n nqn.2016-06.io.spdk:cnode1
+nvmeof-gw listener list {CNODE}
 """)
 def listener() -> None:
     """Listeners: the addresses of gateways where hosts connect. Each gateway needs one in each subsystem."""
@@ -65,7 +65,7 @@ def delete(client: ApiClient, subsystem: str, host_name: str, traddr: str, trsvc
         force=force))
 
 
-@command("list", "nvmeof-gw listener list -n nqn.2016-06.io.spdk:cnode1", listener)
+@command("list", f"nvmeof-gw listener list {CNODE}", listener)
 @options.subsystem()
 @pass_client
 def list_listeners(client: ApiClient, subsystem: str) -> None:

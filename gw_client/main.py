@@ -13,7 +13,7 @@ from click.shell_completion import get_completion_class
 from gw_client import gateway_commands, host_commands, listener_commands, namespace_commands, subsystem_commands
 from gw_client.api_client import ApiClient, Format, own_version
 from gw_client.connection import DEFAULT_ADDRESS, DEFAULT_PORT, Credentials, Server
-from gw_client.options import PORT, Aliased, command, group
+from gw_client.options import CNODE, PORT, Aliased, command, group
 from gw_client.status import status
 from gw_client.top import top
 
@@ -29,12 +29,12 @@ INSTALL_COMPLETION = {
 }
 
 
-@group(PROGRAM, kind=Aliased, example="""
+@group(PROGRAM, kind=Aliased, example=f"""
 nvmeof-gw status
 nvmeof-gw top
-nvmeof-gw subsystem add -n nqn.2016-06.io.spdk:cnode1 --no-group-append
-nvmeof-gw listener add -n nqn.2016-06.io.spdk:cnode1 -t gw1 -a 10.0.0.1
-nvmeof-gw namespace add -n nqn.2016-06.io.spdk:cnode1 -i disk1 -c --size 10G
+nvmeof-gw subsystem add {CNODE} --no-group-append
+nvmeof-gw listener add {CNODE} -t gw1 -a 10.0.0.1
+nvmeof-gw namespace add {CNODE} -i disk1 -c --size 10G
 nvmeof-gw --server-address unix:/run/nvmeof-ha/gw1/api.sock --format json namespace list
 nvmeof-gw --server-address 10.0.0.1 --client-key client.key --client-cert client.crt --server-cert server.crt gw info
 """)

@@ -9,11 +9,9 @@ from gw_agent.pb import gateway_pb2 as pb
 from gw_agent.pb import ha_pb2
 from gw_client import group_view, options, tables
 from gw_client.api_client import ApiClient, pass_client
-from gw_client.options import all_hosts, command, group
+from gw_client.options import CNODE, HOST, all_hosts, command, group
 from gw_client.units import size as human_size
 
-CNODE = "-n nqn.2016-06.io.spdk:cnode1"
-HOST = "-t nqn.2014-08.org.nvmexpress:uuid:0e6b5b3c-9c4f-4c1a-8f7e-3a4b5c6d7e8f"
 YES_NO = click.Choice(["yes", "no"])
 
 

@@ -14,6 +14,10 @@ NSID = click.IntRange(1, 0xfffffffe)
 ANA_GROUP = click.IntRange(1, 32)
 STDIN = "-"
 ALIASES = {"ns": "namespace"}
+CNODE = "-n nqn.2016-06.io.spdk:cnode1"
+"""As examples name a subsystem."""
+HOST = "-t nqn.2014-08.org.nvmexpress:uuid:0e6b5b3c-9c4f-4c1a-8f7e-3a4b5c6d7e8f"
+"""As examples name a host."""
 Function = Callable[..., Any]
 
 

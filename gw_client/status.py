@@ -25,7 +25,7 @@ def status(client: ApiClient) -> None:
     """The gateway group at one look: gateways, ANA groups, problems.
 
     Any gateway of the group tells it, also one that does not serve, from the gateway map as it last read it. What is
-    decided, and why, is known to the mgr: `ceph nvmeof-ha show`, `ceph health detail`.
+    decided, and why, is known to the mgr: `ceph nvmeof-ha status`, `ceph health detail`.
     """
     reply = client.look("group_status", ha_pb2.group_status_req())
     client.print(reply, text(reply))

@@ -8,9 +8,7 @@ import click
 from gw_agent.pb import gateway_pb2 as pb
 from gw_client import options, tables
 from gw_client.api_client import ApiClient, pass_client
-from gw_client.options import command, group
-
-CNODE = "-n nqn.2016-06.io.spdk:cnode1"
+from gw_client.options import CNODE, command, group
 
 
 @group("subsystem", f"""
@@ -24,7 +22,7 @@ def subsystem() -> None:
 
 @command("add", f"""
 nvmeof-gw subsystem add {CNODE} --no-group-append
-nvmeof-gw subsystem add {CNODE} --dhchap-key /root/cnode1.key
+nvmeof-gw subsystem add {CNODE} --dhchap-key cnode1.key
 """, subsystem)
 @options.subsystem()
 @click.option("-s", "--serial-number", default="", metavar="TEXT", help="Serial number; without one, a random one.")
@@ -64,7 +62,7 @@ def list_subsystems(client: ApiClient, subsystem: str, serial_number: str) -> No
 
 
 @command("change_key", f"""
-nvmeof-gw subsystem change_key {CNODE} --dhchap-key /root/cnode1.key
+nvmeof-gw subsystem change_key {CNODE} --dhchap-key cnode1.key
 nvmeof-gw subsystem change_key {CNODE} --no-key
 """, subsystem)
 @options.subsystem()

@@ -11,7 +11,7 @@ import errno
 import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from . import fences, overview, show, stopping, transitions
+from . import fences, ok_to_stop, overview, show, transitions
 from .commands import Groups, Result, again, no_such_group, running
 from .core.model import Map
 from .driver_thread import DriverThread
@@ -168,8 +168,8 @@ def _ok_to_stop(groups: Groups, arguments: Dict[str, Any]) -> Result:
     if unknown:
         there = ", ".join(g.id for g in found.gateways) or "none"
         return Result(-errno.ENOENT, "", f"gateway {unknown[0]!r} is not in {key}, where there are: {there}")
-    outlook = stopping.outlook(Known(found, state.soft, time.monotonic()), frozenset(asked))
-    why, names = stopping.reason(outlook), ", ".join(outlook["gateways"])
+    outlook = ok_to_stop.outlook(Known(found, state.soft, time.monotonic()), frozenset(asked))
+    why, names = ok_to_stop.reason(outlook), ", ".join(outlook["gateways"])
     return printed(outlook, lambda: "" if why else f"{names} may stop\n", arguments, -errno.EBUSY if why else 0,
                    f"{names} must not stop now: {why}" if why else "")
 

@@ -97,9 +97,7 @@ def _is_of(who: str, gateway: Gateway) -> bool:
 def _missing_listeners(known: Known, gateway: Gateway) -> List[str]:
     if gateway.availability is not Availability.AVAILABLE:
         return []
-    listening = {s.nqn for s in gateway.subsystems if s.listeners}
-    needed = {s.nqn for g in known.map.gateways for s in g.subsystems if any(count for _, count in s.namespaces)}
-    return [f"no listener of {nqn}, which has namespaces" for nqn in sorted(needed - listening)]
+    return [f"no listener of {nqn}, which has namespaces" for nqn in placement.lacking_listeners(known.map, gateway)]
 
 
 # ---- ANA groups ---------------------------------------------------------------------------------------------------

@@ -34,7 +34,6 @@ class StandaloneGateway:
         self.ana_group_id = ana_group_id
         self.groups: Tuple[int, ...] = (1, 2)
         self.operations: Dict[Key, float] = {}
-        self.rebalance_paused = False
         self.not_ready: Optional[str] = None
         self.knows = Known()
         self.address = ""
@@ -49,11 +48,11 @@ class StandaloneGateway:
     def ready(self) -> Optional[str]:
         return self.not_ready
 
-    async def load(self) -> Tuple[Tuple[int, ...], Dict[Key, float]]:
+    async def known_loads(self) -> Tuple[Tuple[int, ...], Dict[Key, float]]:
         return (), self.operations
 
     async def pause_rebalance(self, paused: bool) -> None:
-        self.rebalance_paused = paused
+        """Alone it moves nothing anyway."""
 
     async def move_namespace(self, nqn: str, nsid: int, to: int) -> None:
         raise Refused(errno.EAGAIN, f"namespace {nsid} of {nqn} is not moved to ANA group {to}: nobody else is there")

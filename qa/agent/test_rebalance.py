@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gw_agent import rebalance
+from gw_agent import moves, rebalance
 from nvmeof_ha_core.model import AnaGroup, Availability, Gateway, Instance, Map, Phase
 
 
@@ -92,6 +92,6 @@ def test_a_gateway_that_is_disabled_gets_nothing_and_keeps_its_group():
 
 def test_every_handover_and_every_start_shows():
     before = gateway_map(2)
-    assert rebalance.settled(before) and not rebalance.settled(None)
+    assert moves.unsettled(before) is None and moves.unsettled(None) is not None
     suspect = before.with_gateway(replace(before.gateway("gw2"), availability=Availability.SUSPECT))
-    assert not rebalance.settled(suspect) and rebalance.state_of(suspect) != rebalance.state_of(before)
+    assert moves.unsettled(suspect) is not None and rebalance.state_of(suspect) != rebalance.state_of(before)

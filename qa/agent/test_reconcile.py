@@ -74,15 +74,24 @@ def of(*subsystems):
 
 
 class CountingRpc:
-    """Passes requests on and remembers them."""
+    """Passes requests on and remembers them, and how many were written at once."""
 
     def __init__(self, rpc):
         self._rpc = rpc
         self.methods = []
+        self.writes = []
 
     async def pipeline(self, requests, timeout_s):
-        self.methods += [method for method, _ in requests]
+        self._count(requests)
         return await self._rpc.pipeline(requests, timeout_s)
+
+    async def results(self, requests, timeout_s):
+        self._count(requests)
+        return await self._rpc.results(requests, timeout_s)
+
+    def _count(self, requests):
+        self.methods += [method for method, _ in requests]
+        self.writes.append(len(requests))
 
     async def call(self, method, params=None, timeout_s=5.0):
         self.methods.append(method)
@@ -350,16 +359,8 @@ def test_many_subsystems_are_made_in_few_writes(gateway, subsystem):
 
     async def use(reconciler, contexts, rpc):
         counting = CountingRpc(rpc)
-        writes = []
-        counting_pipeline = counting.pipeline
-
-        async def pipeline(requests, timeout_s):
-            writes.append(len(requests))
-            return await counting_pipeline(requests, timeout_s)
-
-        counting.pipeline = pipeline
         report = await Reconciler(counting, reconciler.settings, contexts, CNTLIDS).apply(of(*many))
-        return report, writes
+        return report, counting.writes
 
     report, writes = gateway(use)
     assert report.applied and len(report.new_listeners) == 50

@@ -8,7 +8,7 @@ import pytest
 
 from nvmeof_ha.core.detector import Silence, deaf_s, forgive, silence
 from nvmeof_ha.core.model import Availability, Gateway, Phase, Subsystem
-from nvmeof_ha.core.placement import better, choose, covered, failback_due_s, ready
+from nvmeof_ha.core.placement import better, choose, covered, failback_due_s, lacking_listeners, ready
 from nvmeof_ha.core.timing import Timing
 
 from .driven import GW1, GW2, GW3, ana_group, serving, stored_map, subsystems
@@ -80,6 +80,14 @@ def test_a_gateway_whose_present_addresses_the_kv_store_does_not_hold_gets_nothi
 def test_the_owner_comes_first_even_when_loaded():
     assert chosen([serving(GW1), serving(GW2)], load={"gw1": 10 ** 6}) == "gw1"
     assert chosen([serving(GW1), serving(GW2)], ana_group(2)) == "gw2"
+
+
+def test_a_gateway_lacks_listeners_where_any_gateway_reports_namespaces():
+    deaf = serving(GW1, subsystems=subsystems(1, listeners=()))
+    both = stored_map((deaf, serving(GW2)), ())
+    assert lacking_listeners(both, deaf) == [subsystems()[0].nqn] and lacking_listeners(both, serving(GW2)) == []
+    empty = serving(GW1, subsystems=(Subsystem("nqn.2016-06.io.spdk:b", (), ((1, 0),)),))
+    assert lacking_listeners(stored_map((empty,), ()), empty) == [], "nobody needs a listener where nothing is"
 
 
 def test_who_reaches_more_namespaces_comes_before_the_owner():

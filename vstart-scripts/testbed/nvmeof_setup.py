@@ -5,7 +5,7 @@ Every method raises SetupRefused with the gateway's own words.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Sequence
+from typing import Any, Sequence
 
 import grpc
 
@@ -47,36 +47,38 @@ class GatewayApi:
         except WaitTimeout as error:
             raise SetupRefused(str(error)) from None
 
-    def create_subsystem(self, nqn: str, serial_number: str) -> None:
-        self._ask(self._stub.create_subsystem, gateway_pb2.create_subsystem_req(
-            subsystem_nqn=nqn, serial_number=serial_number, max_namespaces=64, enable_ha=True,
+    def create_subsystem(self, nqn: str, serial_number: str, max_namespaces: int = 64) -> None:
+        """For any host."""
+        self.ask('create_subsystem', gateway_pb2.create_subsystem_req(
+            subsystem_nqn=nqn, serial_number=serial_number, max_namespaces=max_namespaces, enable_ha=True,
             no_group_append=True))
-        self._ask(self._stub.add_host, gateway_pb2.add_host_req(subsystem_nqn=nqn, host_nqn='*'))
+        self.ask('add_host', gateway_pb2.add_host_req(subsystem_nqn=nqn, host_nqn='*'))
 
     def create_listeners(self, nqn: str, gateways: Sequence[Gateway]) -> None:
         for gateway in gateways:
-            self._ask(self._stub.create_listener, gateway_pb2.create_listener_req(
+            self.ask('create_listener', gateway_pb2.create_listener_req(
                 nqn=nqn, host_name=gateway.name, traddr=gateway.address, adrfam=gateway_pb2.ipv4,
                 trsvcid=gateway.listener_port))
 
     def add_namespace(self, nqn: str, nsid: int, image: str, image_bytes: int, ana_group: int) -> None:
         """On a new RBD image."""
-        self._ask(self._stub.namespace_add, gateway_pb2.namespace_add_req(
+        self.ask('namespace_add', gateway_pb2.namespace_add_req(
             subsystem_nqn=nqn, nsid=nsid, rbd_pool_name=POOL, rbd_image_name=image, block_size=512,
             create_image=True, size=image_bytes, anagrpid=ana_group))
 
     def move_namespace(self, nqn: str, nsid: int, ana_group: int) -> None:
         """Returns when it is there."""
-        self._ask(self._stub.namespace_change_load_balancing_group,
-                  gateway_pb2.namespace_change_load_balancing_group_req(subsystem_nqn=nqn, nsid=nsid,
-                                                                        anagrpid=ana_group))
+        self.ask('namespace_change_load_balancing_group', gateway_pb2.namespace_change_load_balancing_group_req(
+            subsystem_nqn=nqn, nsid=nsid, anagrpid=ana_group))
 
-    def _ask(self, call: Callable[..., Any], request: Any) -> None:
+    def ask(self, verb: str, request: Any) -> Any:
+        """Any method of the service `Gateway`; its answer."""
         asked = f'{type(request).__name__} ({str(request).strip()})'.replace('\n', ', ')
         try:
-            answer = call(request, timeout=CALL_TIMEOUT_S)
+            answer = getattr(self._stub, verb)(request, timeout=CALL_TIMEOUT_S)
         except grpc.RpcError as error:
             raise SetupRefused(f'the gateway at {self._where} did not answer {asked}: {error}') from None
         if answer.status:
             raise SetupRefused(f'the gateway at {self._where} refused {asked}: {answer.error_message} '
                                f'({answer.status})')
+        return answer

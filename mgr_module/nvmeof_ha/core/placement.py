@@ -1,13 +1,12 @@
 """Which gateway should serve an ANA group, and when a served one should move.
 
 Its home first (the owner, unless an operator moved it); else the gateway that covers most, same location as the owner,
-least loaded, lowest id.  Pure ranking: it
-changes nothing and knows no phase; ``machine.py`` decides what follows.
+least loaded, lowest id.  Pure ranking: it changes nothing and knows no phase; ``machine.py`` decides what follows.
 """
 
 from __future__ import annotations
 
-from typing import FrozenSet, Iterable, Mapping, Optional, Tuple
+from typing import FrozenSet, Iterable, List, Mapping, Optional, Tuple
 
 from .model import AnaGroup, Availability, Gateway, Map
 from .timing import BACKOFF_CAP_S, FLAP_WINDOW_S
@@ -25,6 +24,12 @@ def covered(gateway_map: Map, gateway: Gateway, ana_group_id: int) -> Tuple[bool
     listening = {s.nqn for s in gateway.subsystems if s.listeners}
     reached = sum(count for nqn, count in needed.items() if nqn in listening)
     return set(needed) <= listening, reached
+
+
+def lacking_listeners(gateway_map: Map, gateway: Gateway) -> List[str]:
+    """NQNs of the subsystems with namespaces, as any gateway reports them, in which the gateway has no listener."""
+    needed = {s.nqn for g in gateway_map.gateways for s in g.subsystems if any(count for _, count in s.namespaces)}
+    return sorted(needed - {s.nqn for s in gateway.subsystems if s.listeners})
 
 
 def ready(gateway: Gateway, stored: Mapping[str, Gateway]) -> bool:
