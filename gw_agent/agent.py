@@ -21,7 +21,7 @@ from typing import Any, FrozenSet, Mapping, Optional, Tuple
 
 import rados
 
-from gw_agent import ceph_client, process_log, rebalancer, run_directory, settings as settings_file, trace
+from gw_agent import ceph_client, moves, process_log, rebalancer, run_directory, settings as settings_file, trace
 from gw_agent.beacons import Beacons
 from gw_agent.boot_clock import boottime_s
 from gw_agent.config_store import ConfigStore, StoreError
@@ -30,7 +30,7 @@ from gw_agent.gateway_entries import GatewayEntries
 from gw_agent.group_status import Known
 from gw_agent.move_words import MoveWords
 from gw_agent.mover import Mover
-from gw_agent.moves import Key
+from gw_agent.moves import Fences, Key
 from gw_agent.path_probe import PathProbe
 from gw_agent.probe_images import ProbeImages
 from gw_agent.pulse import Pulse
@@ -230,6 +230,10 @@ class Agent:
     def group_addresses(self) -> FrozenSet[str]:
         permits = self._warden.view.permits
         return frozenset() if permits is None else frozenset(a for g in permits.gateways for a in g.addresses)
+
+    def fences(self) -> Fences:
+        permits = self._warden.view.permits
+        return Fences() if permits is None else moves.fences(permits)
 
     def known(self) -> Known:
         """What this gateway can say of the whole group, and what is not well here."""

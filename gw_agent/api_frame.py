@@ -25,7 +25,7 @@ from gw_agent.configuration import Subsystem
 from gw_agent.group_key import GroupKey
 from gw_agent.host_keys import SealedKey
 from gw_agent.images import Images
-from gw_agent.moves import Key
+from gw_agent.moves import Fences, Key
 from gw_agent.pb import gateway_pb2 as pb
 from gw_agent.pb import gateway_pb2_grpc
 from gw_agent.reconcile import Report
@@ -51,6 +51,9 @@ class LocalGateway(KnowingGateway, Protocol):
 
     def group_addresses(self) -> FrozenSet[str]:
         """RADOS addresses of all gateways in the map."""
+
+    def fences(self) -> Fences:
+        """Of the gateway map."""
 
     async def apply_now(self) -> Report:
         """Loads what is stored, makes the target equal to it, and sets the permitted ANA states. Raises RpcFailure

@@ -10,9 +10,10 @@ import asyncio
 import errno
 import logging
 
-from gw_agent import changes_namespaces, configuration
+from gw_agent import changes_namespaces, configuration, moves
 from gw_agent.api_frame import ApiFrame
 from gw_agent.changes import NamespaceRequest, Refused
+from gw_agent.config_store import Change
 from gw_agent.configuration import Namespace
 from gw_agent.images import LIMIT_BYTES, Look
 from gw_agent.pb import gateway_pb2 as pb
@@ -21,7 +22,9 @@ log = logging.getLogger(__name__)
 
 TRASH_WAIT_S = 15.0
 """For the other gateways to close the image of a deleted namespace; they follow within a second."""
-TRASH_RETRY_S = 0.25
+CLOSE_WAIT_S = 8.0
+"""The same when it is to be served again; long enough for a gateway that died to be fenced, too."""
+LOOK_AGAIN_S = 0.25
 
 
 class ImageKeeping(ApiFrame):
@@ -51,9 +54,29 @@ class ImageKeeping(ApiFrame):
             raise Refused(errno.EEXIST, f"image {asked.pool}/{asked.image} exists with {found.size} bytes, asked for a "
                           f"new one of {request.size}")
         if not asked.force:
-            self._check_not_open(asked.pool, asked.image, found, "two that write it without knowing of one another "
-                                       "destroy its data. Close it there, or use force if that is no danger")
+            await self._wait_until_closed(asked, found)
+        # What was fenced may have served it: no gateway serves it from now on without having seen that OSD map.
+        fenced = self.local.fences().osd_epoch
+        await self.store.change(lambda now: Change(moves.raised_fence(now.omap, fenced)))
         return False
+
+    async def _wait_until_closed(self, asked: NamespaceRequest, found: Look) -> None:
+        """No namespace has the image, so a gateway of this group that has it open did not follow the deletion of one
+        yet, or is over; what it still writes must not land on top of what the next gateway writes. Raises Refused."""
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + CLOSE_WAIT_S
+        while True:
+            self._check_not_open(asked.pool, asked.image, found, "two that write it without knowing of one another "
+                                 "destroy its data. Close it there, or use force if that is no danger")
+            left = [f"a gateway of this group has it open at {address}" for address in sorted(found.watchers)]
+            left += self.local.fences().missing
+            if not left:
+                return
+            if loop.time() > end_s:
+                raise Refused(errno.EBUSY, f"image {asked.pool}/{asked.image} may still be written by what served it "
+                              f"before: {'; '.join(left)}; try again in a moment, or use force if that is no danger")
+            await asyncio.sleep(LOOK_AGAIN_S)
+            found = await self.images.look(asked.pool, asked.image) or found
 
     async def take_image_back(self, asked: NamespaceRequest) -> None:
         """Removes the new image of a namespace that could not be added."""
@@ -90,7 +113,7 @@ class ImageKeeping(ApiFrame):
                 if error.code != errno.EBUSY or loop.time() > end_s:
                     raise Refused(error.code, f"the namespace is deleted, but its image {image} is not in the trash: "
                                   f"{error}. Move it there with: rbd trash mv {image}", True) from None
-            await asyncio.sleep(TRASH_RETRY_S)
+            await asyncio.sleep(LOOK_AGAIN_S)
 
     def _check_not_open(self, pool: str, image: str, found: Look, consequence: str) -> None:
         """By others than gateways of this group, which close and open images as namespaces come and go."""

@@ -106,6 +106,14 @@ class Outlook:
     osd_epoch: int = 0
 
 
+class Fences(NamedTuple):
+    """Of instances that are over. `osd_epoch`: of the newest; every client that has seen this OSD map comes after all
+    that those instances wrote. `missing`: one text for each instance that is not fenced yet."""
+
+    osd_epoch: int = 0
+    missing: Tuple[str, ...] = ()
+
+
 class Verdict(Enum):
     """What a gateway does about a move now."""
 
@@ -187,10 +195,13 @@ def completion(omap: Omap, move: Move, osd_epoch: int) -> Optional[Edit]:
     """Step 3; None when this record is not stored any more, so that somebody else has ended the move."""
     if not is_stored(omap, move):
         return None
-    sets = _agreed(omap, move.key, move.to)
-    if osd_epoch > stored_fence(omap):
-        sets[FENCE_KEY] = str(osd_epoch)
+    sets = {**_agreed(omap, move.key, move.to), **raised_fence(omap, osd_epoch)}
     return Edit(sets, frozenset({move_key(*move.key)}))
+
+
+def raised_fence(omap: Omap, osd_epoch: int) -> Dict[str, str]:
+    """What to store so that from now on no namespace is put into its group before `osd_epoch` was seen."""
+    return {FENCE_KEY: str(osd_epoch)} if osd_epoch > stored_fence(omap) else {}
 
 
 def taking_back(omap: Omap, move: Move) -> Optional[Edit]:
@@ -269,15 +280,16 @@ def outlook(gateway_map: Map, move: Move, said: Mapping[str, Said]) -> Outlook:
         if gateway.instance is not None and (word is None or word.instance != gateway.instance
                                              or held not in word.held):
             waits.append(f"gateway {gateway.id} ({gateway.availability.value}) has not drained it yet")
-    for departed in gateway_map.departed:
-        if departed.osd_epoch is None and departed.addresses:
-            waits.append(f"instance {departed.instance} is not fenced yet")
-    return Outlook(tuple(waits), _newest_fence(gateway_map))
+    found = fences(gateway_map)
+    return Outlook((*waits, *found.missing), found.osd_epoch)
 
 
-def _newest_fence(gateway_map: Map) -> int:
-    return max([gateway_map.osd_epoch_floor, *(g.osd_epoch for g in gateway_map.ana_groups),
-                *(d.osd_epoch or 0 for d in gateway_map.departed)])
+def fences(gateway_map: Map) -> Fences:
+    """As far as the map knows of them."""
+    newest = max([gateway_map.osd_epoch_floor, *(g.osd_epoch for g in gateway_map.ana_groups),
+                  *(d.osd_epoch or 0 for d in gateway_map.departed)])
+    return Fences(newest, tuple(f"instance {departed.instance} is not fenced yet" for departed in gateway_map.departed
+                                if departed.osd_epoch is None and departed.addresses))
 
 
 def verdict(gateway_map: Map, move: Move, found: Outlook, age_s: float, delay_s: float) -> Verdict:
@@ -319,7 +331,4 @@ def unsettled(gateway_map: Optional[Map]) -> Optional[str]:
     for gateway in gateway_map.gateways:
         if gateway.instance is not None and gateway.availability is not Availability.AVAILABLE:
             return f"gateway {gateway.id} is {gateway.availability.value}"
-    for departed in gateway_map.departed:
-        if departed.osd_epoch is None and departed.addresses:
-            return f"instance {departed.instance} is not fenced yet"
-    return None
+    return next(iter(fences(gateway_map).missing), None)

@@ -18,7 +18,7 @@ from gw_agent.changes import Refused
 from gw_agent.config_store import ConfigStore
 from gw_agent.group_status import Known
 from gw_agent.images import Images
-from gw_agent.moves import Key
+from gw_agent.moves import Fences, Key
 from gw_agent.reconcile import Reconciler, Report
 from gw_agent.settings import Settings
 from gw_agent.spdk_rpc import SpdkRpc
@@ -38,6 +38,7 @@ class StandaloneGateway:
         self.knows = Known()
         self.address = ""
         self.addresses: FrozenSet[str] = frozenset()
+        self.fenced = Fences()
         self._ceph = ceph
         self._socket_path = socket_path
         self._loop = asyncio.new_event_loop()
@@ -62,6 +63,9 @@ class StandaloneGateway:
 
     def group_addresses(self) -> FrozenSet[str]:
         return self.addresses
+
+    def fences(self) -> Fences:
+        return self.fenced
 
     def known(self) -> Known:
         return self.knows
@@ -91,6 +95,10 @@ class StandaloneGateway:
         finally:
             self._end_loop()
 
+    def answer(self, verb: str, request: Any) -> Any:
+        """As a client of the API gets it."""
+        return self.run(getattr(self.service, verb)(request, None))
+
     def _end_loop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -107,8 +115,8 @@ class StandaloneGateway:
         self.contexts = OneContext(self.rpc, self.settings.ceph.config_file)
         self.reconciler = Reconciler(self.rpc, self.settings, self.contexts, controller_ids(self.ana_group_id))
         await self.apply_now()
-        self._server, port = await api.start_server(api.GatewayService(self.store, self, self.settings),
-                                                    self.settings)
+        self.service = api.GatewayService(self.store, self, self.settings)
+        self._server, port = await api.start_server(self.service, self.settings)
         self.address = f"{self.settings.gateway.addr}:{port}"
         self._following = asyncio.ensure_future(self._follow())
 

@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict
 
 import pytest
@@ -13,7 +14,10 @@ import rbd
 from target_sim.initiator import Host
 from testbed.cluster import CommandFailed
 from testbed.ports import free_ports
+from testbed.waiting import wait_until
 
+from gw_agent import api_images, images
+from gw_agent.moves import FENCE_KEY, Fences
 from gw_agent.pb import gateway_pb2 as pb
 
 HOSTS = [f"nqn.2014-08.org.nvmexpress:uuid:0e6b5b3c-9c4f-4c1a-8f7e-3a4b5c6d7e8{n}" for n in range(2)]
@@ -199,6 +203,37 @@ def test_an_image_that_is_open_elsewhere_needs_force(add, listed, image, ceph):
         assert reply.status == errno.EBUSY and f"rbd status rbd/{image}" in reply.error_message
         assert add(rbd_image_name=image, force=True).status == 0
     assert listed().rbd_image_name == image
+
+
+def test_what_a_gateway_of_the_group_has_not_closed_yet_is_waited_for(add, listed, image, ceph, gateway, monkeypatch):
+    """The namespace that it had it for was deleted, and it did not follow yet."""
+    with ceph.open_ioctx("rbd") as ioctx, rbd.Image(ioctx, image):
+        gateway.addresses = gateway.run(gateway.watchers("rbd", image))
+        with monkeypatch.context() as impatient:
+            impatient.setattr(api_images, "CLOSE_WAIT_S", 0.0)
+            reply = add(rbd_image_name=image)
+        assert reply.status == errno.EBUSY and "a gateway of this group has it open" in reply.error_message
+        looks = []
+        look = images._look
+        monkeypatch.setattr(images, "_look", lambda *of: looks.append(of) or look(*of))
+        adding = ThreadPoolExecutor(1).submit(add, rbd_image_name=image)
+        wait_until(lambda: len(looks) > 1, 30, "the image to be looked at again")
+        assert not adding.done()
+    assert adding.result().status == 0 and listed().rbd_image_name == image
+
+
+def test_who_died_is_fenced_before_its_image_is_served_again_and_that_fence_has_been_seen(
+        add, listed, image, stored, gateway, monkeypatch):
+    monkeypatch.setattr(api_images, "CLOSE_WAIT_S", 0.0)
+    gateway.fenced = Fences(76, ("instance gw2#3 is not fenced yet",))
+    reply = add(rbd_image_name=image)
+    assert reply.status == errno.EBUSY and "instance gw2#3 is not fenced yet" in reply.error_message
+    gateway.fenced = Fences(77)
+    assert add(rbd_image_name=image).status == 0
+    assert stored(FENCE_KEY) == {FENCE_KEY: 77}
+    gateway.fenced = Fences()
+    assert add(rbd_image_name=image, force=True).status == 0, "an older map lowers nothing"
+    assert stored(FENCE_KEY) == {FENCE_KEY: 77}
 
 
 def test_an_image_of_another_pool_is_served(add, listed, cluster):
