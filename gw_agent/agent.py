@@ -28,9 +28,11 @@ from gw_agent.config_store import ConfigStore, StoreError
 from gw_agent.contexts import ContextFailed
 from gw_agent.gateway_entries import GatewayEntries
 from gw_agent.group_status import Known
+from gw_agent.loop_lag import LoopLag
 from gw_agent.move_words import MoveWords
 from gw_agent.mover import Mover
 from gw_agent.moves import Fences, Key
+from gw_agent.notes import limited, notes
 from gw_agent.path_probe import PathProbe
 from gw_agent.probe_images import ProbeImages
 from gw_agent.pulse import Pulse
@@ -71,6 +73,7 @@ class Agent:
                             MoveWords(control, settings.gateway.group, warden.pulse.beat), lambda: self._run)
         loads = GatewayEntries(control, rebalancer.object_name(settings.gateway.group))
         self._rebalancer = rebalancer.Rebalancer(settings.gateway, warden, loads, self._mover, lambda: self._run)
+        self._lag = LoopLag()
         self._asked_for = NO_VERSION
         self._said_urgent: Tuple[Any, ...] = ()
         self._was_mute = False
@@ -78,8 +81,8 @@ class Agent:
     async def serve(self) -> None:
         """Never returns by itself."""
         await asyncio.gather(self._beacons.run(lambda: self._warden.timing.beacon_s, self._urgent), self._follow(),
-                             self._watch_urgency(), self._stuck.run(), self._mover.serve(), self._rebalancer.serve(),
-                             self._serve_api())
+                             self._watch_urgency(), self._stuck.run(), self._lag.run(), self._mover.serve(),
+                             self._rebalancer.serve(), self._serve_api())
 
     # -- the target -------------------------------------------------------------------------------------------
 
@@ -126,14 +129,16 @@ class Agent:
             return None
         beacon = Beacon(gateway=self._settings.gateway.name, instance=status.instance, sequence=0,
                         leaving=status.leaving, reaped=status.reaped,
-                        exposed=self._exposed())
+                        exposed=self._exposed(),
+                        notes=notes(run, self._mover.hung(), self._warden.lease_left_s, self._lag.take()))
         if run is None or run.instance != status.instance or run.plan is None or run.contexts is None:
             return beacon, None
         return Beacon(gateway=beacon.gateway, instance=beacon.instance, sequence=0, version=run.plan.version,
                       target=TargetState.STARTING if self._stuck.held_back(run.instance) else run.state,
                       stuck=self._stuck.why(run.instance), leaving=beacon.leaving, addresses=run.contexts.addresses,
                       confirmations=run.plan.confirmations, reaped=beacon.reaped, digest=digest(run.subsystems),
-                      load=run.load, connections=run.connections, exposed=beacon.exposed), run.subsystems
+                      load=run.load, connections=run.connections, exposed=beacon.exposed,
+                      notes=beacon.notes), run.subsystems
 
     def _exposed(self) -> Tuple[str, ...]:
         """What somebody opened to anybody, for the mgr's health; as much as a beacon takes."""
@@ -143,10 +148,7 @@ class Agent:
             texts.append(f"the API of gateway {gateway.name} at {gateway.addr} answers anybody (insecure_api)")
         if self._run is not None:
             texts += [f"subsystem {nqn} allows any host" for nqn in self._run.open_subsystems]
-        left_out = len(texts) - wire.MOST_EXPOSED
-        if left_out > 0:
-            texts[wire.MOST_EXPOSED - 1:] = [f"{left_out + 1} more subsystems allow any host"]
-        return tuple(text[:wire.LONGEST_EXPOSED] for text in texts)
+        return limited(texts, "subsystems allow any host")
 
     def _mute(self) -> bool:
         """While the warden is silent."""

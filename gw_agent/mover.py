@@ -71,6 +71,11 @@ class Mover:
                 await asyncio.sleep(RETRY_S)
             await self._warden.pulse.after(beat, LOOK_S if busy else None)
 
+    def hung(self) -> Tuple[str, ...]:
+        """The moves that nobody has completed or taken back in `WORTH_A_WORD_S`, and what they wait for."""
+        return tuple(f"{move.text} to ANA group {move.to}: {'; '.join(seen.outlook.waits_for) or 'about to end'}"
+                     for move, seen in self._seen.items() if seen.told)
+
     async def move(self, nqn: str, nsid: int, to: int) -> None:
         """Returns when the namespace is in that ANA group. Raises Refused, StoreError, RpcFailure."""
         run = self._run()

@@ -15,10 +15,12 @@ from typing import Any, Callable, Coroutine, Dict, FrozenSet, List, Optional, Tu
 
 from gw_agent import moves
 from gw_agent.ana import AnaStates
+from gw_agent.boot_clock import boottime_s
 from gw_agent.config_store import ConfigStore, Stored, StoreError
 from gw_agent.configuration import Configuration
 from gw_agent.contexts import ContextFailed, Contexts
 from gw_agent.drain import Drain
+from gw_agent.group_io import GroupIo
 from gw_agent.moves import Held
 from gw_agent.nqn import DISCOVERY_NQN
 from gw_agent.plan_runner import PlanRunner
@@ -70,7 +72,10 @@ class TargetRun:
         self.state = TargetState.STARTING
         self.open_subsystems: Tuple[str, ...] = ()
         """NQNs of those that allow any host."""
-        self.load = self.connections = 0
+        self.load = self.connections = self.repairs = 0
+        self.io: Tuple[Tuple[int, int], ...] = ()
+        """(ANA group id, I/O per second), of those with namespaces."""
+        self._group_io = GroupIo()
 
     @property
     def subsystems(self) -> Tuple[Subsystem, ...]:
@@ -207,7 +212,9 @@ class TargetRun:
                         self._report_drift()
                     self._warden.pulse.beat()
                     self._soon(False)
-                self._drain.note_progress(await self.rpc.call("bdev_get_iostat"))
+                iostat = await self.rpc.call("bdev_get_iostat")
+                self._drain.note_progress(iostat)
+                self.io = self._group_io.rates(iostat, self.ana.namespaces, boottime_s())
                 stats, asking = await self.rpc.pipeline([
                     ("nvmf_get_stats", None), ("nvmf_subsystem_get_controllers", {"nqn": DISCOVERY_NQN})])
                 if isinstance(stats, RpcFailure):
@@ -226,6 +233,7 @@ class TargetRun:
         if self.plan.busy:
             return
         for ana_group_id, state in sorted(self.ana.drifted().items()):
+            self.repairs += 1
             log.warning("ANA group %d is %s on the target, which this agent did not ask for (a new listener, or "
                         "somebody set it by hand): setting it right", ana_group_id, state)
 

@@ -18,7 +18,7 @@ from typing import Any, Callable, Deque, Dict, List, Optional, Tuple
 
 from . import seat_names
 from .bounded import Bounded, TookTooLong, Turns
-from .channel import BadBeacons, Channel, Heard
+from .channel import Channel, Heard
 from .core import invariants, machine, wire
 from .core.actions import Action, Commit, Fence, ForgetGateway, Reply, StoreGateway, Wake
 from .core.events import BeaconReceived, Committed, Deposed, Event, GatewayStored, SetTiming, Tick
@@ -26,7 +26,9 @@ from .core.model import NO_VERSION, Map, ModelError
 from .core.soft import State
 from .core.timing import TICK_S
 from .fencer import Fencer
+from .hearing import Hearing
 from .kv_records import CREATED, GroupKey, GroupRecord, KvWriter, RecordError, Records, encode_group, encode_map_copy
+from .measures import Measured, Pace
 from .mon import Mons
 from .objects import GroupIo, NoSuchPool, Place, RadosFailed
 from .options import Options
@@ -78,8 +80,8 @@ class GroupDriver:
         self._adopted_problems: List[str] = []
         self._copied = NO_VERSION
         self._copy_at = 0.0
-        self._bad_beacons = BadBeacons(clock)
-        self._exposed: Dict[str, Tuple[str, ...]] = {}
+        self._hearing = Hearing(key, log, clock)
+        self._pace = Pace()
         self.given_back = True
         """Nothing of this driver's watches is left behind; once the body has ended."""
 
@@ -99,6 +101,11 @@ class GroupDriver:
     def keep(self, key: str, value: str) -> None:
         """Write this to the mon KV store, when there is nothing better to do."""
         self._put(lambda: self._kv.write(key, value, lazy=True))
+
+    def measured(self) -> Measured:
+        """So far, by any thread."""
+        return Measured(self._pace.lateness.snapshot(), self._fencer.took.snapshot(),
+                        {} if self._seats is None else self._seats.times())
 
     @property
     def state(self) -> Optional[State]:
@@ -258,6 +265,7 @@ class GroupDriver:
             if item is not None:
                 self._take(item)
             if self._clock() >= next_tick:
+                self._pace.ticked(self._clock(), self._state.map.timing.beacon_s)
                 self._poll()
                 self._step(Tick(self._channel.green_seats()))
                 next_tick = self._clock() + TICK_S
@@ -289,15 +297,11 @@ class GroupDriver:
         assert self._channel is not None
         if self._channel.is_canary(heard):
             return
-        try:
-            beacon = wire.decode_beacon(heard.data)
-        except wire.WireError as error:
-            if self._bad_beacons.note(heard.notifier, str(error)):
-                self._log.warning("%s: a beacon of client.%d cannot be used: %s", self.key, heard.notifier, error)
+        beacon = self._hearing.beacon(heard)
+        if beacon is None:
             self._prepare_ack()
-            return
-        self._exposed[beacon.gateway] = beacon.exposed
-        self._step(BeaconReceived(beacon))
+        else:
+            self._step(BeaconReceived(beacon))
 
     def _step(self, event: Event) -> None:
         before, now = self._state, self._clock()
@@ -362,7 +366,7 @@ class GroupDriver:
 
     def _prepare_ack(self) -> None:
         assert self._state is not None and self._channel is not None
-        refused = {**self._state.soft.refused, **self._bad_beacons.recent()}
+        refused = {**self._state.soft.refused, **self._hearing.refused()}
         self._channel.ack.prepare(wire.Ack(self._committed_version(),
                                            want_full=tuple(sorted(self._state.soft.want_full)), refused=refused,
                                            gid=self._gid))
@@ -376,14 +380,16 @@ class GroupDriver:
         committed = None if state is None else state.committed
         fenceless = () if state is None or committed is None else tuple(
             why for instance, why in state.soft.fence_errors.items() if committed.departure(instance) is not None)
-        known = () if committed is None else [gateway.id for gateway in committed.gateways]
-        self._exposed = {name: texts for name, texts in self._exposed.items() if name in known}
-        bad_beacons = tuple(f"{who}: {why}" for who, why in self._bad_beacons.recent().items())
+        said = self._hearing.said(() if committed is None else [gateway.id for gateway in committed.gateways])
+        bad_beacons = tuple(f"{who}: {why}" for who, why in self._hearing.refused().items())
         self.status = replace(self.status, committed=committed, running=committed is not None,
                               fence_failures=fenceless, problems=tuple(problems),
                               bad_beacons=bad_beacons, seats_close=self._placement.problem,
                               mass_silence=state is not None and state.soft.mass_silence,
-                              exposed=tuple(sorted({text for texts in self._exposed.values() for text in texts})),
+                              exposed=tuple(sorted({text for one in said.values() for text in one.exposed})),
+                              soft=None if state is None else state.soft, said=said,
+                              green_seats=0 if channel is None else channel.green_seats(),
+                              late_ticks=self._pace.late_lately,
                               **changes)
 
 

@@ -14,6 +14,7 @@ from .core.soft import State
 from .driver import NOBODY, GroupDriver
 from .history import History
 from .kv_records import GroupKey, Records
+from .measures import Measured
 from .mon import MonCommands
 from .options import Options
 from .rados_ops import RadosIo
@@ -44,6 +45,9 @@ class DriverThread:
     def state(self) -> Optional[State]:
         """As of the driver's last step: a value that does not change; None until the group was taken over."""
         return self._driver.state
+
+    def measured(self) -> Measured:
+        return self._driver.measured()
 
     def start(self) -> None:
         self._thread.start()

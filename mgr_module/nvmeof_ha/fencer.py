@@ -14,6 +14,7 @@ from typing import Any, Callable, Dict, FrozenSet, Set
 from .core.actions import Fence
 from .core.events import Event, Fenced, FenceFailed
 from .core.model import Instance
+from .measures import Histogram
 from .mon import Answer, MonCommandError, Mons, parsed
 
 ANSWER_S = 10.0
@@ -41,6 +42,7 @@ class Fencer:
         """``enqueue``: run this in the driver's turn; ``report``: give this event to the core."""
         self._mon, self._enqueue, self._report, self._clock = mon, enqueue, report, clock
         self._attempts: Dict[Instance, _Attempt] = {}
+        self.took = Histogram()
 
     def busy(self) -> bool:
         return bool(self._attempts)
@@ -85,6 +87,7 @@ class Fencer:
                                 "acknowledged it: do not remove blocklist entries of gateways")
             return
         del self._attempts[attempt.instance]
+        self.took.note(self._clock() - attempt.started)
         self._report(Fenced(attempt.instance, osd_map["epoch"]))
 
     def _fail(self, attempt: _Attempt, reason: str) -> None:

@@ -17,6 +17,7 @@ from .core.events import Committed, Event, Fenced
 from .core.model import Map
 from .core.soft import State
 from .kv_records import GroupKey, Records
+from .measures import Totals
 from .recorder import Recorder, Step
 from .status import Status
 from .transitions import KEPT, PAGE, Transition, decode_pages, encode_page, page_of
@@ -31,6 +32,7 @@ class History:
         self._steps: Deque[Step] = deque()
         self._last_map: Map = Map(key.pool, key.group)
         self._problem = ""
+        self.totals = Totals()
 
     @property
     def records(self) -> Tuple[Transition, ...]:
@@ -51,6 +53,8 @@ class History:
             while self._steps and not self._problem:
                 ended += self._recorder.note(self._steps.popleft(), wall_ahead_s)
             self._store(ended)
+            for record in ended:
+                self.totals.note(record)
         except Exception as error:  # the outermost frame of all that records: see the head of this file
             self._log.exception("%s: its history is not recorded any more", self._key)
             self._problem = f"its history is not recorded any more ({type(error).__name__}: {error}); report this"

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import errno
 import time
-from typing import Callable, List, Optional, Sequence
+from typing import Callable, Dict, List, Optional, Sequence
 
 from .core import wire
 from .core.events import Committed, Deposed, Event
 from .core.model import Map, Version
 from .core.register import CLAIM_KEY, MAP_KEY, QUORUM, Progress, Tally, decode_claim, encode_claim
+from .measures import Histogram, SeatTimes
 from .objects import Create, GroupIo, Guard, ObjectWrite, Omap, Place, Relation, describe
 from .seat_names import probe_name
 
@@ -85,6 +86,8 @@ class Seat:
         self.retry_at, self._retry_s = 0.0, RETRY_FIRST_S
         self.probing = False
         self.probe_sent = self.probe_taken = float("-inf")
+        self.offered = 0.0
+        self.commits, self.probes = Histogram(), Histogram()
 
     def writable(self, now: float) -> bool:
         late = self.probing and now - self.probe_sent >= PROBE_LATE_S
@@ -137,6 +140,10 @@ class Seats:
         now = self._clock()
         return [seat for seat in self.seats if seat.writable(now)]
 
+    def times(self) -> Dict[int, SeatTimes]:
+        """So far, by any thread."""
+        return {seat.number: SeatTimes(seat.commits.snapshot(), seat.probes.snapshot()) for seat in self.seats}
+
     @property
     def all_hold(self) -> bool:
         """All three seats hold the newest commit."""
@@ -164,6 +171,7 @@ class Seats:
             seat.probing = False
             if code == 0:
                 seat.probe_taken = self._clock()
+                seat.probes.note(seat.probe_taken - now)
             elif code == -errno.ENOENT:
                 self.pool_gone = True  # a probe makes its object, so only the pool can be missing
             elif not self.fenced_here(code):
@@ -221,7 +229,7 @@ class Seats:
             what = _new_seat(version, gateway_map)
         elif seat.damaged:
             what = _same_claim_write(version, gateway_map)
-        seat.busy = True
+        seat.busy, seat.offered = True, self._clock()
         self._io.write(self.place, seat.name, what, lambda code: self._written(seat, version, code))
 
     def _written(self, seat: Seat, version: Version, code: int) -> None:
@@ -229,6 +237,7 @@ class Seats:
         now = self._clock()
         if code == 0:
             seat.took()
+            seat.commits.note(now - seat.offered)
             if self._tally is not None and version == self._tally.version:
                 self._tally = self._tally.acknowledged(seat.number)
                 self._judge()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Optional, Tuple
+from dataclasses import dataclass, field
+from typing import Mapping, Optional, Tuple
 
 from .core.model import Map
+from .core.soft import Soft
+from .hearing import Said
 
 
 @dataclass(frozen=True)
@@ -15,7 +17,8 @@ class Status:
     ``running``: the first commit was acknowledged and nothing has stopped the driver.  ``waiting_for``: why it is not
     running yet.  ``stopped``: why it never will again.  ``broken``: it was stopped by an error of its own.
     ``seats_close``: see ``seat_placement.py``.  ``mass_silence``: most gateways fell silent together.
-    ``exposed``: what gateways say is open to anybody.
+    ``exposed``: what gateways say is open to anybody.  ``soft``: what the core knows beside the map, as of the last step.
+    ``said``: by gateway id.  ``green_seats``: through how many seats this mgr hears.  ``late_ticks``: of the last minute.
     """
 
     committed: Optional[Map] = None
@@ -30,3 +33,7 @@ class Status:
     seats_close: str = ""
     mass_silence: bool = False
     exposed: Tuple[str, ...] = ()
+    soft: Optional[Soft] = None
+    said: Mapping[str, Said] = field(default_factory=dict)
+    green_seats: int = 3
+    late_ticks: int = 0

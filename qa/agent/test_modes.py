@@ -6,6 +6,7 @@ import signal
 import stat
 from pathlib import Path
 
+from nvmeof_ha.core.release import RELEASE
 from testbed.waiting import wait_until
 
 FOR_OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -14,6 +15,12 @@ FOR_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 def test_a_subsystem_that_allows_any_host_is_said_to_the_mgr(serving, mgr, host):
     beacon = mgr.hear(host.name, lambda b: b.exposed, "what is open to anybody")
     assert beacon.exposed == ("subsystem nqn.2016-06.io.spdk:cnode1 allows any host",)
+
+
+def test_beacons_carry_what_operators_are_told(serving, mgr, host):
+    beacon = mgr.hear(host.name, lambda b: b.notes.lease_left_s > 0, "notes of a gateway that has a lease")
+    assert beacon.notes.release == RELEASE and not beacon.notes.hung_moves and not beacon.notes.problems
+    mgr.hear(host.name, lambda b: b.notes.io, "the I/O of its ANA groups")
 
 
 def test_sockets_and_files_of_a_gateway_are_for_its_own_user_alone(serving, host):

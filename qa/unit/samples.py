@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nvmeof_ha.core import wire
-from nvmeof_ha.core.events import Beacon, Confirmation, Outcome, TargetState
+from nvmeof_ha.core.events import Beacon, Confirmation, Notes, Outcome, TargetState
 from nvmeof_ha.core.model import (AnaGroup, Availability, Departed, Gateway, Instance, Map, Phase, Subsystem, Version)
 from nvmeof_ha.core.timing import Timing
 
@@ -44,7 +44,9 @@ BEACON = Beacon(
                    Confirmation(3, Version(34, 116), Outcome.OPTIMIZED),
                    Confirmation(4, Version(34, 115), Outcome.DECLINED)),
     reaped=(Instance("gw2", 0, "44aa"),), digest="9b2d", subsystems=SUBSYSTEMS, load=18250, connections=14,
-    exposed=("subsystem nqn.2016-06.io.spdk:cnode1 allows any host",))
+    exposed=("subsystem nqn.2016-06.io.spdk:cnode1 allows any host",),
+    notes=Notes("0.1.0", ("stored entry host_x is left out: not JSON",), ("namespace 3 of nqn.2016-06.io.spdk:cnode1",), 2,
+                ((1, 17000), (2, 1250)), 2.25, 0.004))
 
 SHORT_BEACON = Beacon("gw2", None, 0)
 

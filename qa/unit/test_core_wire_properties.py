@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nvmeof_ha.core import wire
-from nvmeof_ha.core.events import Beacon, Confirmation, Outcome, TargetState
+from nvmeof_ha.core.events import Beacon, Confirmation, Notes, Outcome, TargetState
 from nvmeof_ha.core.model import (AnaGroup, Availability, Departed, Gateway, Instance, Map, Phase, Subsystem, Version)
 from nvmeof_ha.core.timing import FAST, Timing
 
@@ -68,6 +68,11 @@ def maps(draw: Any) -> Map:
                draw(TIMINGS), draw(st.floats(0, 1e9)), draw(COUNTS))
 
 
+FEW_TEXTS = st.lists(TEXTS, max_size=2).map(tuple)
+NOTES = st.builds(Notes, TEXTS, FEW_TEXTS, FEW_TEXTS, COUNTS, st.lists(st.tuples(COUNTS, COUNTS), max_size=2).map(tuple),
+                  st.floats(0, 1e9), st.floats(0, 1e9))
+
+
 @st.composite
 def beacons(draw: Any) -> Beacon:
     name = draw(st.sampled_from(NAMES))
@@ -76,7 +81,7 @@ def beacons(draw: Any) -> Beacon:
     return Beacon(name, draw(st.none() | own), draw(COUNTS), draw(VERSIONS), draw(st.sampled_from(list(TargetState))),
                   draw(st.booleans()), draw(TEXTS), draw(ADDRESSES), tuple(draw(st.lists(said, max_size=2))),
                   tuple(draw(st.lists(own, max_size=2))), draw(TEXTS), draw(st.none() | SUBSYSTEMS), draw(COUNTS),
-                  draw(COUNTS), tuple(draw(st.lists(TEXTS, max_size=2))))
+                  draw(COUNTS), tuple(draw(st.lists(TEXTS, max_size=2))), draw(NOTES))
 
 
 ACKS = st.builds(wire.Ack, VERSIONS, st.integers(0, 10 ** 6).map(lambda ms: ms / 1000),

@@ -69,7 +69,7 @@ def test_what_a_standby_heard_knew_and_did_comes_back_as_it_was(event, state, ac
 
 def test_every_class_of_event_in_the_core_is_in_the_union_that_is_traced():
     import nvmeof_ha.core.events as events
-    bases = {events.Command, events.Beacon, events.Confirmation}
+    bases = {events.Command, events.Beacon, events.Confirmation, events.Notes}
     found = {kind for kind in vars(events).values() if isinstance(kind, type) and is_dataclass(kind)
              and kind.__module__ == events.__name__}
     assert found - bases == set(get_args(Event))

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from nvmeof_ha.core.release import RELEASE
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -14,6 +16,10 @@ def settings() -> configparser.ConfigParser:
     parser = configparser.ConfigParser()
     parser.read(REPOSITORY / 'setup.cfg')
     return parser
+
+
+def test_the_release_that_beacons_name_is_that_of_the_package():
+    assert RELEASE == settings()['metadata']['version']
 
 
 def test_every_package_of_the_gateway_and_the_core_is_installed():

@@ -38,6 +38,26 @@ class Confirmation:
 
 
 @dataclass(frozen=True)
+class Notes:
+    """What an agent tells operators beside its beacon: nothing is decided by it, and an older agent leaves it out.
+
+    ``release``: of its software.  ``problems``: what of the stored configuration it does not serve, one text each.
+    ``hung_moves``: namespaces whose change of ANA group does not end.  ``ana_repairs``: how often it found ANA states
+    that it had not set, since it attached to the target.  ``io``: (ANA group id, I/O per second) pairs.
+    ``lease_left_s``: when the beacon was made.  ``loop_lag_s``: the longest time by which its event loop was late since
+    the last beacon.
+    """
+
+    release: str = ""
+    problems: Tuple[str, ...] = ()
+    hung_moves: Tuple[str, ...] = ()
+    ana_repairs: int = 0
+    io: Tuple[Tuple[int, int], ...] = ()
+    lease_left_s: float = 0.0
+    loop_lag_s: float = 0.0
+
+
+@dataclass(frozen=True)
 class Beacon:
     """One beacon of a gateway.
 
@@ -63,6 +83,7 @@ class Beacon:
     load: int = 0
     connections: int = 0
     exposed: Tuple[str, ...] = ()
+    notes: Notes = Notes()
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import json
 from dataclasses import fields
 from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, Tuple, TypeVar, Union
 
-from .events import Beacon, Confirmation, Outcome, TargetState
-from .model import (NO_VERSION, AnaGroup, Availability, Departed, Gateway, Instance, Map, ModelError, Phase, Subsystem,
-                    Version)
+from .events import Beacon, Confirmation, Notes, Outcome, TargetState
+from .model import (NO_VERSION, AnaGroup, Availability, Departed, Gateway, Instance, Map, ModelError, Phase,
+                    Subsystem, Version)
 from .timing import Timing, TimingError
 
 FORMAT = 1
@@ -25,7 +25,8 @@ _LARGEST_COUNT = 2 ** 63
 _A_COUNT = "a whole number from 0 to 2**63"
 _LONGEST_NAME = 128
 LONGEST_EXPOSED, MOST_EXPOSED = 300, 16
-"""Characters of a text, and texts, in ``Beacon.exposed``: a stranger must not make the mgr's health large."""
+"""Characters of a text, and texts, in a beacon's lists of them: a stranger must not make the mgr's health large."""
+MOST_IO = 64
 
 T = TypeVar("T")
 
@@ -54,6 +55,9 @@ class _At:
         if key not in self.value:
             raise WireError(f"{self.path}: field {key!r} is missing")
         return _At(self.value[key], f"{self.path}.{key}")
+
+    def __contains__(self, key: str) -> bool:
+        return isinstance(self.value, dict) and key in self.value
 
     def _of(self, kind: type, expected: str) -> Any:
         if not isinstance(self.value, kind) or (kind is not bool and isinstance(self.value, bool)):
@@ -235,7 +239,7 @@ def encode_beacon(beacon: Beacon) -> bytes:
         "confirmations": [{"ana_group_id": c.ana_group_id, "since": list(c.since), "outcome": c.outcome.value}
                           for c in beacon.confirmations],
         "reaped": [_from_instance(i) for i in beacon.reaped], "digest": beacon.digest, "load": beacon.load,
-        "connections": beacon.connections, "exposed": list(beacon.exposed),
+        "connections": beacon.connections, "exposed": list(beacon.exposed), "notes": _from_notes(beacon.notes),
         "subsystems": None if beacon.subsystems is None else [_from_subsystem(s) for s in beacon.subsystems]})
 
 
@@ -243,7 +247,22 @@ def _confirmation(at: _At) -> Confirmation:
     return Confirmation(at["ana_group_id"].count(), _version(at["since"]), at["outcome"].one_of(Outcome))
 
 
-def _exposed(at: _At) -> Tuple[str, ...]:
+def _from_notes(notes: Notes) -> Dict[str, Any]:
+    return {"release": notes.release, "problems": list(notes.problems), "hung_moves": list(notes.hung_moves),
+            "ana_repairs": notes.ana_repairs, "lease_left_s": notes.lease_left_s, "loop_lag_s": notes.loop_lag_s,
+            "io": [{"ana_group": group, "per_second": rate} for group, rate in notes.io]}
+
+
+def _notes(at: _At) -> Notes:
+    def pair(item: _At) -> Tuple[int, int]:
+        return item["ana_group"].count(), item["per_second"].count()
+    if len(at["io"].items()) > MOST_IO:
+        raise at["io"].fail(f"at most {MOST_IO} pairs")
+    return Notes(at["release"].name(), _texts(at["problems"]), _texts(at["hung_moves"]), at["ana_repairs"].count(),
+                 at["io"].each(pair), at["lease_left_s"].number(), at["loop_lag_s"].number())
+
+
+def _texts(at: _At) -> Tuple[str, ...]:
     texts = at.each(_At.text)
     if len(texts) > MOST_EXPOSED or any(len(text) > LONGEST_EXPOSED for text in texts):
         raise at.fail(f"at most {MOST_EXPOSED} texts of {LONGEST_EXPOSED} characters")
@@ -258,7 +277,8 @@ def decode_beacon(data: Union[bytes, str]) -> Beacon:
         stuck=at["stuck"].text(), addresses=_addresses(at["addresses"]),
         confirmations=at["confirmations"].each(_confirmation), reaped=at["reaped"].each(_instance),
         digest=at["digest"].text(), load=at["load"].count(),
-        connections=at["connections"].count(), exposed=_exposed(at["exposed"]),
+        connections=at["connections"].count(), exposed=_texts(at["exposed"]),
+        notes=_notes(at["notes"]) if "notes" in at else Notes(),
         subsystems=at["subsystems"].maybe(lambda item: item.each(_subsystem)))
     for instance in filter(None, (beacon.instance, *beacon.reaped)):
         if instance.gateway != beacon.gateway:
