@@ -1,14 +1,19 @@
 """Health checks, from what the drivers publish.  Pure but for the times at which a state was first seen.
 
-The first three checks and their texts are those that Ceph's built-in gateway monitor raises.
+Here are those of drivers and of what the map alone tells; ``health_gateways.py`` and ``health_mgr.py`` have the others,
+``findings.py`` their summaries.
 """
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+from . import health_gateways, health_mgr, reasons
 from .core.model import Availability, Map, Phase
+from .findings import Checks, Finding, grouped
+from .health_mgr import MgrView
 from .kv_records import GroupKey
+from .reasons import Known
 from .status import Status
 
 DELETING_S = 900.0
@@ -19,35 +24,6 @@ NOT_RUNNING_S = 10.0
 SEATS_CLOSE_S = 60.0
 """Seats that come together while an OSD restarts part by themselves."""
 
-WARNING, ERROR = "warning", "error"
-
-Checks = Dict[str, Dict[str, Any]]
-
-
-class Finding(NamedTuple):
-    code: str
-    detail: str
-
-
-_SUMMARIES = {
-    "NVMEOF_SINGLE_GATEWAY": (WARNING, "{n} group(s) have only 1 nvmeof gateway; HA is not possible with single "
-                                       "gateway."),
-    "NVMEOF_GATEWAY_DOWN": (WARNING, "{n} gateway(s) are in unavailable state; gateway might be down, try to "
-                                     "redeploy."),
-    "NVMEOF_GATEWAY_DELETING": (WARNING, "{n} gateway(s) are in deleting state; namespaces are automatically balanced "
-                                         "across remaining gateways, this should take a few minutes."),
-    "NVMEOF_HA_UNSERVED": (ERROR, "{n} ANA group(s) with namespaces are optimized nowhere: no I/O is possible"),
-    "NVMEOF_HA_FENCE_FAILED": (ERROR, "{n} gateway instance(s) could not be fenced; what they served stays unserved"),
-    "NVMEOF_HA_INVARIANT": (ERROR, "{n} gateway group(s) are not looked after: an invariant was violated"),
-    "NVMEOF_HA_GROUP_STOPPED": (ERROR, "{n} gateway group(s) are not looked after"),
-    "NVMEOF_HA_CONTROL_OBJECTS": (WARNING, "{n} problem(s) with the control objects of gateway groups"),
-    "NVMEOF_HA_SEATS_CLOSE": (WARNING, "{n} gateway group(s) have seats that can fail together, and need not"),
-    "NVMEOF_HA_MASS_SILENCE": (WARNING, "in {n} gateway group(s) most gateways fell silent together"),
-    "NVMEOF_HA_BAD_BEACON": (WARNING, "beacons that cannot be used came from {n} sender(s)"),
-    "NVMEOF_HA_EXPOSED": (WARNING, "{n} subsystem(s) or API(s) of gateways are open to anybody"),
-    "NVMEOF_HA_BAD_OPTION": (WARNING, "module options cannot be used as they are set"),
-}
-
 
 class Health:
     """Remembers since when a state lasts; one per module."""
@@ -56,18 +32,27 @@ class Health:
         self._since: Dict[Tuple[str, str], float] = {}
         self._seen: set = set()
 
-    def checks(self, groups: Mapping[GroupKey, Status], option_problem: str, now: float) -> Checks:
-        """``option_problem``: "" or why the options as set are not in force."""
+    def checks(self, groups: Mapping[GroupKey, Status], option_problem: str, now: float,
+               page_problem: str = "", mgr: MgrView = MgrView()) -> Checks:
+        """``option_problem``: "" or why the options as set are not in force.  ``page_problem``: "" or why the status page
+        is not served although it should be."""
         self._seen = set()
         findings: List[Finding] = []
         for key, status in sorted(groups.items()):
             findings += self._of_driver(key, status, now)
             if status.committed is not None:
-                findings += self._of_map(key, status.committed, now)
+                known = Known(status.committed, status.soft, now)
+                findings += self._of_map(key, known)
+                findings += health_gateways.of_group(key, known, status.said, self._lasts)
+            findings += health_mgr.of_driver(key, status, now, self._lasts)
+        if groups:
+            findings += health_mgr.of_mgrs(mgr, now, self._lasts)
         if option_problem:
             findings.append(Finding("NVMEOF_HA_BAD_OPTION", option_problem))
+        if page_problem and self._lasts("page", page_problem, now) >= NOT_RUNNING_S:
+            findings.append(Finding("NVMEOF_HA_PAGE", page_problem))
         self._since = {what: at for what, at in self._since.items() if what in self._seen}
-        return _grouped(findings)
+        return grouped(findings)
 
     def _lasts(self, kind: str, name: str, now: float) -> float:
         self._seen.add((kind, name))
@@ -96,8 +81,8 @@ class Health:
             findings.append(Finding("NVMEOF_HA_GROUP_STOPPED", f"group {key}: {status.waiting_for}"))
         return findings
 
-    def _of_map(self, key: GroupKey, gateway_map: Map, now: float) -> List[Finding]:
-        findings = []
+    def _of_map(self, key: GroupKey, known: Known) -> List[Finding]:
+        findings, gateway_map, now = [], known.map, known.now
         if len(gateway_map.gateways) == 1:
             findings.append(Finding("NVMEOF_SINGLE_GATEWAY", f"NVMeoF Gateway Group '{key.group}' has 1 gateway."))
         for gateway in gateway_map.gateways:
@@ -116,7 +101,8 @@ class Health:
                 continue
             if self._lasts("unserved", f"{key}/{ana_group.id}", now) >= UNSERVED_S:
                 findings.append(Finding("NVMEOF_HA_UNSERVED", f"group {key}: ANA group {ana_group.id} of gateway "
-                                        f"{ana_group.owner} is {ana_group.phase.value}"))
+                                        f"{ana_group.owner} is {ana_group.phase.value}: "
+                                        f"{reasons.of_ana_group(known, ana_group)}"))
         return findings
 
 
@@ -132,13 +118,3 @@ def _unfenceable(gateway_map: Map, writers: Any) -> Optional[str]:
         if departed is not None and not departed.addresses:
             return str(writer)
     return None
-
-
-def _grouped(findings: List[Finding]) -> Checks:
-    checks: Checks = {}
-    for code, (severity, summary) in _SUMMARIES.items():
-        details = [finding.detail for finding in findings if finding.code == code]
-        if details:
-            checks[code] = {"severity": severity, "summary": summary.format(n=len(details)), "count": len(details),
-                            "detail": details}
-    return checks

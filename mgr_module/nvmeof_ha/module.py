@@ -15,7 +15,9 @@ from mgr_module import MgrModule
 
 from . import commands, compat, options, queries
 from .driver_thread import DriverThread
-from .health import Checks, Health
+from .findings import Checks
+from .health import Health
+from .health_mgr import MgrWatch
 from .kv_records import CREATING, GroupKey, GroupRecord, RecordError, Records, encode_group, put_command, remove_command
 from .mon import MonCommandError, MonCommands
 from .takeover import Identity
@@ -47,6 +49,7 @@ class Module(MgrModule):
         self._identity = Identity(0, 0)
         self.mon = MonCommands(self.send_command)
         self.records = Records({})
+        self._mgr_watch = MgrWatch(lambda: self.get("mgr_map"), self.mon)
         self.config_notify()
 
     # -- called by ceph-mgr -----------------------------------------------------------------------------------------
@@ -174,7 +177,7 @@ class Module(MgrModule):
     def _report_health(self) -> None:
         with self._lock:
             statuses = {key: driver.history.with_problem(driver.status) for key, driver in self._drivers.items()}
-        checks = self._health.checks(statuses, self._option_problem, time.monotonic())
+        checks = self._health.checks(statuses, self._option_problem, time.monotonic(), mgr=self._mgr_watch.view())
         if checks != self._shown_checks:
             self._shown_checks = checks
             self.set_health_checks(checks)
