@@ -13,14 +13,18 @@ from typing import Any, Dict, Optional
 
 from mgr_module import MgrModule
 
-from . import commands, compat, options, queries
+from . import commands, compat, metrics, options, queries
 from .driver_thread import DriverThread
 from .findings import Checks
 from .health import Health
-from .health_mgr import MgrWatch
+from .health_mgr import MgrView, MgrWatch
 from .kv_records import CREATING, GroupKey, GroupRecord, RecordError, Records, encode_group, put_command, remove_command
 from .mon import MonCommandError, MonCommands
 from .takeover import Identity
+from .web import WebServer
+from .web_app import StatusSite
+from .web_feed import Feed
+from .web_state import Shown
 
 HEALTH_EVERY_S = 1.0
 OSD_MAP = "osd_map"
@@ -50,6 +54,10 @@ class Module(MgrModule):
         self.mon = MonCommands(self.send_command)
         self.records = Records({})
         self._mgr_watch = MgrWatch(lambda: self.get("mgr_map"), self.mon)
+        self._mgrs = MgrView()
+        shown = Shown(self, self.get_mgr_id(), lambda: self._shown_checks or {})
+        self._page = WebServer(lambda: options.web(self.get_localized_module_option), StatusSite(Feed(shown)), self.log,
+                               self.get_mgr_ip, self.set_uri)
         self.config_notify()
 
     # -- called by ceph-mgr -----------------------------------------------------------------------------------------
@@ -64,18 +72,22 @@ class Module(MgrModule):
         for key in self.records.groups():
             self._start_driver(key)
         self._started.set()
+        self._page.start()
         while not self._stopping.wait(HEALTH_EVERY_S):
             self._keep_history()
             self._report_health()
 
     def shutdown(self) -> None:
         self._stopping.set()
+        self._page.stop()
         with self._lock:
             drivers = list(self._drivers.values())
         for driver in drivers:
             driver.stop()
         deadline = time.monotonic() + SHUTDOWN_S
         ended = [driver.join(max(0.0, deadline - time.monotonic())) for driver in drivers]
+        if not self._page.join(max(0.0, deadline - time.monotonic())):
+            self.log.warning("the status page's server did not end in time")
         if all(ended):
             super().shutdown()
         else:
@@ -174,10 +186,19 @@ class Module(MgrModule):
                 level = self.ClusterLogPrio.WARN if ended.unplanned else self.ClusterLogPrio.INFO
                 self.cluster_log("cluster", level, f"nvmeof_ha {key}: {ended.sentence()}")
 
+    def metrics_text(self) -> str:
+        """For ``/metrics``; called by any thread, waits for nobody."""
+        with self._lock:
+            drivers = dict(self._drivers)
+        seen = {key: metrics.Seen(d.status, d.measured(), d.history.totals) for key, d in drivers.items()}
+        return metrics.exposition(seen, self._mgrs, self._shown_checks or {}, time.monotonic())
+
     def _report_health(self) -> None:
+        self._mgrs = self._mgr_watch.view()
         with self._lock:
             statuses = {key: driver.history.with_problem(driver.status) for key, driver in self._drivers.items()}
-        checks = self._health.checks(statuses, self._option_problem, time.monotonic(), mgr=self._mgr_watch.view())
+        problem = self._page.problem and f"mgr {self.get_mgr_id()}: {self._page.problem}"
+        checks = self._health.checks(statuses, self._option_problem, time.monotonic(), problem, self._mgrs)
         if checks != self._shown_checks:
             self._shown_checks = checks
             self.set_health_checks(checks)

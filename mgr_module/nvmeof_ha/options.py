@@ -6,13 +6,14 @@ force stays, also over a change of the mgr, because the timers in force are in t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Callable, List, Optional, Tuple
 
 from .core.timing import Timing, TimingError
 
 SHORTEST_BLOCKLIST_S = 600.0
 STANDBY_FAIL_INTERVAL_S = 600.0
+WEB_PORT = 9287
 
 _TIMERS = {
     "beacon_s": "period of beacons and of the wardens' seat reads",
@@ -39,6 +40,17 @@ class Options:
     trace: bool = False
 
 
+@dataclass(frozen=True)
+class WebOptions:
+    """``addr``: "" for all addresses of the host.  ``port``: 0 for any free one.  ``problem``: why they cannot be used,
+    "" if they can."""
+
+    enabled: bool = False
+    addr: str = ""
+    port: int = WEB_PORT
+    problem: str = ""
+
+
 def declarations() -> List[Any]:
     """``MODULE_OPTIONS`` of the module class; can be changed while it runs."""
     defaults = Timing()
@@ -58,6 +70,13 @@ def declarations() -> List[Any]:
          "desc": "standbys have a mgr replaced at most once in this time (seconds)"},
         {"name": "trace", "type": "bool", "default": False, "runtime": True,
          "desc": "log every step of the state machine as a JSON line, at level info; about 4 MB an hour for each gateway"},
+        {"name": "web_enabled", "type": "bool", "default": False, "runtime": True,
+         "desc": "serve the read-only status page, without login or TLS; off by default, so that nobody has an open port "
+                 "who did not ask for it"},
+        {"name": "web_addr", "type": "str", "default": "", "runtime": True,
+         "desc": "address at which the status page is served; empty: all addresses of the host"},
+        {"name": "web_port", "type": "int", "default": WEB_PORT, "runtime": True,
+         "desc": "port of the status page; 0: any free one (`ceph mgr services` tells which)"},
     ]
     return declared
 
@@ -91,3 +110,12 @@ def standby_fail_interval_s(value_of: Callable[[str], Any]) -> float:
     """What a standby goes by; it has no health checks to complain in, so what cannot be used is as good as unset."""
     asked_s = value_of("standby_fail_interval_s")
     return float(asked_s) if isinstance(asked_s, (int, float)) and asked_s >= 0 else STANDBY_FAIL_INTERVAL_S
+
+
+def web(value_of: Callable[[str], Any]) -> WebOptions:
+    """What the status page is served by.  ``value_of``: for this mgr, so that each can have a port of its own."""
+    addr, port = str(value_of("web_addr") or "").strip(), value_of("web_port")
+    found = WebOptions(bool(value_of("web_enabled")), addr)
+    if not isinstance(port, int) or not 0 <= port <= 65535:
+        return replace(found, problem=f"web_port = {port!r}: must be 0 to 65535")
+    return replace(found, port=port)

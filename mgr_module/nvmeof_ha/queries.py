@@ -86,10 +86,11 @@ def _map_or_none(groups: Groups, key: GroupKey) -> Tuple[Optional[Map], str]:
     return gateway_map, text
 
 
-def _map_to_show(groups: Groups, driver: DriverThread, key: GroupKey) -> Tuple[Optional[Map], str]:
+def _map_to_show(groups: Groups, driver: DriverThread, key: GroupKey,
+                 patience_s: float = START_S) -> Tuple[Optional[Map], str]:
     """The driver's committed map; while it has none the copy that the mons keep, and a text that says so."""
     if driver.status.committed is None:
-        running(driver, START_S)
+        running(driver, patience_s)
     committed = driver.status.committed
     if committed is not None:
         stopped = driver.status.stopped
@@ -103,17 +104,18 @@ def _map_to_show(groups: Groups, driver: DriverThread, key: GroupKey) -> Tuple[O
 # ---- status -------------------------------------------------------------------------------------------------------
 
 def _status(groups: Groups, arguments: Dict[str, Any]) -> Result:
-    shown = [_overview(groups, key) for key in _asked_groups(groups, arguments)]
+    shown = [overview_of(groups, key) for key in _asked_groups(groups, arguments)]
     if "group" not in arguments:
         shown = [g for g in shown if g["gateways"] or g["problem"]]  # all gateways of the others were deleted
     return printed({"groups": shown}, lambda: overview.tables(shown), arguments)
 
 
-def _overview(groups: Groups, key: GroupKey) -> Dict[str, Any]:
+def overview_of(groups: Groups, key: GroupKey, patience_s: float = START_S) -> Dict[str, Any]:
+    """One group in the shape of ``overview.py``.  ``patience_s``: so long a driver that is just starting is waited for."""
     driver = groups.driver(key)
     if driver is None:
         return overview.group(key, None, False, "no driver was begun for it")
-    found, text = _map_to_show(groups, driver, key)
+    found, text = _map_to_show(groups, driver, key, patience_s)
     state = driver.state
     soft = state.soft if state is not None and driver.status.running else None
     known = None if found is None else Known(found, soft, time.monotonic())

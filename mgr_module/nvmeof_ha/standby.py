@@ -32,6 +32,8 @@ from .objects import Omap, Place, RadosFailed, Watch
 from .seats import map_in
 from .standby_io import Connection, StandbyIo, client_options
 from .trace import StandbyTrace
+from .web import WebServer
+from .web_app import Signpost
 
 FAILED_KEY = "standby_failed"
 """Mon KV store: when a standby last had a mgr failed, and why.  A wall-clock time: every mgr reads it."""
@@ -54,6 +56,8 @@ class StandbyModule(MgrStandbyModule):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._stopping = threading.Event()
+        self._page = WebServer(lambda: options.web(self.get_localized_module_option), Signpost(self.get_active_uri),
+                               self.log)
 
     def __del__(self) -> None:
         """Nothing.  Ceph's own takes all log handlers of the interpreter away, also those of the active module, which
@@ -61,6 +65,7 @@ class StandbyModule(MgrStandbyModule):
         was collected (16.2.15)."""
 
     def serve(self) -> None:
+        self._page.start()  # on threads of its own, and nothing here waits for it
         said = True
         while not self._stopping.is_set():
             if self._enabled():
@@ -73,6 +78,7 @@ class StandbyModule(MgrStandbyModule):
 
     def shutdown(self) -> None:
         self._stopping.set()
+        self._page.stop()
 
     def _enabled(self) -> bool:
         return bool(self.get_module_option("standby_enabled"))

@@ -91,6 +91,10 @@ class Cluster:
         """ceph.conf; with CEPH_CONF set to it `ceph` and `rbd` work as client.admin."""
         return self.directory / 'ceph.conf'
 
+    @property
+    def mgr_names(self) -> List[str]:
+        return list(self._mgr_names)
+
     def keyring(self, entity: str = ADMIN) -> Path:
         return self.directory / 'keyrings' / f'{entity}.keyring'
 

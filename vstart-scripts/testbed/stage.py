@@ -14,6 +14,7 @@ from typing import Any, Callable, Dict, List, Optional, Set
 
 from guest import Guest, GuestError, Image, LinuxHost, Writer
 
+from . import status_page
 from .cluster import Cluster
 from .gateway import GROUP, Gateway, nvme_gw_prefix
 from .host_watch import PathWatch, ProcessWatch
@@ -53,6 +54,7 @@ class Stage:
         self.layout = layout
         self.timeline = timeline
         self._say = say
+        self._on_loopback = network is None
         self.cluster = Cluster(directory / 'cluster', mons=layout.mons,
                                place_of=network.host if network else lambda _daemon: Place())
         self.down_on_purpose: Set[str] = set()   # daemons that `check` does not miss
@@ -93,6 +95,8 @@ class Stage:
                   + ', '.join(f'{name} = {value}' for name, value in OPTIONS.items()))
         for name, value in OPTIONS.items():
             self.cluster.ceph('config', 'set', 'mgr', f'mgr/{MODULE}/{name}', value)
+        if self._on_loopback:
+            self._say(f'status page, once the module runs: {" or ".join(status_page.enable(self.cluster).values())}')
         self.cluster.enable_module(MODULE)
 
     def _start_gateways(self) -> None:

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import List, Optional
 
+from . import status_page
 from .ceph_install import CephNotInstalled
 from .cluster import REPOSITORY, Cluster, ClusterError, CommandFailed, running_clusters
 from .gateway import Gateway
@@ -78,7 +79,8 @@ def _start(cluster: Cluster, count: int) -> None:
         cluster.start(say)
         (cluster.directory / MARK).touch()
         if count:
-            say(f'enabling mgr module {MODULE}')
+            say(f'enabling mgr module {MODULE} with its status page')
+            status_page.enable(cluster)
             cluster.enable_module(MODULE)
         for number in range(1, count + 1):
             gateway = Gateway(cluster, f'gw{number}', f'127.0.0.{number + 1}',
@@ -103,6 +105,9 @@ def _print_what_to_try(cluster: Cluster) -> None:
     gateways = Gateway.attach_all(cluster)
     print(f'\nFiles and logs: {cluster.directory}')
     _print_gateways(gateways)
+    page = status_page.url(cluster)
+    if page:
+        print(f'\nStatus page: {page}')
     print(f'\nTo use it:\n  export CEPH_CONF={cluster.conf}')
     if gateways:
         first = gateways[0]
