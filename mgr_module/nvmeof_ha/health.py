@@ -34,8 +34,8 @@ class Health:
 
     def checks(self, groups: Mapping[GroupKey, Status], option_problem: str, now: float,
                page_problem: str = "", mgr: MgrView = MgrView()) -> Checks:
-        """``option_problem``: "" or why the options as set are not in force.  ``page_problem``: "" or why the status page
-        is not served although it should be."""
+        """``option_problem``: "" or why the options as set are not in force.  ``page_problem``: "" or why the status
+        page is not served although it should be."""
         self._seen = set()
         findings: List[Finding] = []
         for key, status in sorted(groups.items()):
@@ -65,12 +65,12 @@ class Health:
         findings += [Finding("NVMEOF_HA_BAD_BEACON", f"group {key}: {text}") for text in status.bad_beacons]
         findings += [Finding("NVMEOF_HA_EXPOSED", f"group {key}: {text}") for text in status.exposed]
         if status.seats_close and self._lasts("seats close", f"{key} {status.seats_close}", now) >= SEATS_CLOSE_S:
-            findings.append(Finding("NVMEOF_HA_SEATS_CLOSE", f"group {key}: {status.seats_close}; what they share stalls "
-                                    "both, and then gateways go inaccessible when their leases end. `ceph osd "
+            findings.append(Finding("NVMEOF_HA_SEATS_CLOSE", f"group {key}: {status.seats_close}; what they share "
+                                    "stalls both, and then gateways go inaccessible when their leases end. `ceph osd "
                                     "pg-upmap-items` moves one of these placement groups elsewhere"))
         if status.mass_silence and _waited_for(status.committed):
-            findings.append(Finding("NVMEOF_HA_MASS_SILENCE", f"group {key}: the network or this mgr may be at fault, so "
-                                    "they are given twice the usual time before they are suspected"))
+            findings.append(Finding("NVMEOF_HA_MASS_SILENCE", f"group {key}: the network or this mgr may be at fault, "
+                                    "so they are given twice the usual time before they are suspected"))
         if status.broken:
             findings.append(Finding("NVMEOF_HA_INVARIANT", f"group {key}: {status.stopped}; report this, then have "
                                     "another mgr begin anew with `ceph mgr fail`"))

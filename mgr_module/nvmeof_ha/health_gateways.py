@@ -55,9 +55,10 @@ def _transitions(key: GroupKey, known: Known, lasts: Lasts) -> Iterator[Finding]
             continue
         limit_s = longest_s[group.phase] + MARGIN_S
         if lasts("phase", f"{key}/{group.id} {group.phase.value} {group.since}", known.now) >= limit_s:
-            yield Finding("NVMEOF_HA_TRANSITION_STUCK", f"group {key}: ANA group {group.id} of gateway {group.owner} is "
-                          f"{group.phase.value} for more than {limit_s:.0f} s: {reasons.of_ana_group(known, group)}; "
-                          f"{look_closer(key)}, and `ceph mgr fail` has another mgr go on with it")
+            yield Finding("NVMEOF_HA_TRANSITION_STUCK", f"group {key}: ANA group {group.id} of gateway {group.owner} "
+                          f"is {group.phase.value} for more than {limit_s:.0f} s: "
+                          f"{reasons.of_ana_group(known, group)}; {look_closer(key)}, and `ceph mgr fail` has another "
+                          "mgr go on with it")
 
 
 def _unfenced(key: GroupKey, known: Known, lasts: Lasts) -> Iterator[Finding]:
@@ -93,14 +94,15 @@ def _of_gateway(key: GroupKey, known: Known, gateway: Gateway, lasts: Lasts) -> 
                       f"{'; '.join(reasons.of_gateway(known, gateway))}; see its warden's log and its way to the OSDs")
     flaps = reasons.recent_flaps(known, gateway)
     if flaps >= FLAPS:
-        yield Finding("NVMEOF_HA_GATEWAY_FLAPPING", f"group {key}: gateway {gateway.id} was lost {flaps} times in the last "
-                      f"10 minutes, so its ANA groups return to it later each time; `ceph nvmeof-ha history {key.pool} "
-                      f"{key.group}` says why, `ceph nvmeof-ha disable {gateway.id} {key.pool} {key.group}` keeps it out")
+        yield Finding("NVMEOF_HA_GATEWAY_FLAPPING", f"group {key}: gateway {gateway.id} was lost {flaps} times in the "
+                      f"last 10 minutes, so its ANA groups return to it later each time; `ceph nvmeof-ha history "
+                      f"{key.pool} {key.group}` says why, `ceph nvmeof-ha disable {gateway.id} {key.pool} {key.group}` "
+                      "keeps it out")
     if gateway.availability is Availability.AVAILABLE and not gateway.deleting:
         for nqn in placement.lacking_listeners(known.map, gateway):
             if lasts("listener", f"{name} {nqn}", known.now) >= LISTENER_S:
-                yield Finding("NVMEOF_HA_LISTENER_MISSING", f"group {key}: gateway {gateway.id} has no listener of {nqn}, "
-                              "so its namespaces have a path less; `nvmeof-gw listener add` adds one")
+                yield Finding("NVMEOF_HA_LISTENER_MISSING", f"group {key}: gateway {gateway.id} has no listener of "
+                              f"{nqn}, so its namespaces have a path less; `nvmeof-gw listener add` adds one")
 
 
 def _of_words(key: GroupKey, gateway: Gateway, said: Said, now: float, lasts: Lasts) -> Iterator[Finding]:
@@ -108,14 +110,16 @@ def _of_words(key: GroupKey, gateway: Gateway, said: Said, now: float, lasts: La
     if gateway.instance is None:
         return
     if said.repaired_at is not None and now - said.repaired_at < DRIFT_TOLD_S:
-        yield Finding("NVMEOF_HA_ANA_DRIFT", f"{of} found ANA states that it had not set, {said.notes.ana_repairs} time(s) "
-                      "since it began, and set them right; nobody else may use its target's JSON-RPC (its log has more)")
+        yield Finding("NVMEOF_HA_ANA_DRIFT", f"{of} found ANA states that it had not set, {said.notes.ana_repairs} "
+                      "time(s) since it began, and set them right; nobody else may use its target's JSON-RPC (its log "
+                      "has more)")
     for text in said.notes.problems:
         if lasts("configuration", f"{of} {text}", now) >= CONFIGURATION_S:
             yield Finding("NVMEOF_HA_CONFIGURATION", f"{of}: {text}")
     release = said.notes.release
     if release and release != RELEASE and lasts("release", f"{of} {release}", now) >= RELEASES_S:
-        yield Finding("NVMEOF_HA_RELEASES_DIFFER", f"{of} runs release {release}, this mgr {RELEASE}: upgrade the older")
+        yield Finding("NVMEOF_HA_RELEASES_DIFFER", f"{of} runs release {release}, this mgr {RELEASE}: upgrade the "
+                      "older")
 
 
 def _hung_moves(key: GroupKey, said: Mapping[str, Said]) -> Iterator[Finding]:

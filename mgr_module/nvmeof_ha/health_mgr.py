@@ -69,25 +69,26 @@ class MgrWatch:
 
 def of_mgrs(view: MgrView, now: float, lasts: Lasts) -> Iterator[Finding]:
     if view.standbys == 0 and lasts("standby", "", now) >= NO_STANDBY_S:
-        yield Finding("NVMEOF_HA_NO_STANDBY_MGR", "this mgr is the only one: I/O goes on while it is away, but nobody takes "
-                      "over from a gateway that fails then; start a second ceph-mgr on another host")
+        yield Finding("NVMEOF_HA_NO_STANDBY_MGR", "this mgr is the only one: I/O goes on while it is away, but nobody "
+                      "takes over from a gateway that fails then; start a second ceph-mgr on another host")
     if view.grace_s is not None and view.grace_s > GRACE_S:
-        yield Finding("NVMEOF_HA_MGR_GRACE", f"{GRACE} is {view.grace_s:g} s: where no standby mgr steps in, a gateway that "
-                      f"fails while the mgr hangs is replaced that late; `ceph config set mon {GRACE} {GRACE_S:g}`")
+        yield Finding("NVMEOF_HA_MGR_GRACE", f"{GRACE} is {view.grace_s:g} s: where no standby mgr steps in, a "
+                      f"gateway that fails while the mgr hangs is replaced that late; `ceph config set mon "
+                      f"{GRACE} {GRACE_S:g}`")
     if view.jumped_s:
-        yield Finding("NVMEOF_HA_MGR_LATE", f"the wall clock of this mgr's host jumped by {view.jumped_s:+.1f} s within the "
-                      "last 10 minutes: it was suspended, or its clock was set; times in `history` are off by that, and a "
-                      "mgr must not be suspended")
+        yield Finding("NVMEOF_HA_MGR_LATE", f"the wall clock of this mgr's host jumped by {view.jumped_s:+.1f} s "
+                      "within the last 10 minutes: it was suspended, or its clock was set; times in `history` are off "
+                      "by that, and a mgr must not be suspended")
 
 
 def of_driver(key: GroupKey, status: Status, now: float, lasts: Lasts) -> Iterator[Finding]:
     if not status.running:
         return
     if status.late_ticks >= LATE_TICKS:
-        yield Finding("NVMEOF_HA_MGR_LATE", f"group {key}: {status.late_ticks} ticks came late within a minute, and what "
-                      "was not heard meanwhile does not count as a gateway's silence; give this mgr's host more CPU, or "
-                      "disable modules that keep it busy")
+        yield Finding("NVMEOF_HA_MGR_LATE", f"group {key}: {status.late_ticks} ticks came late within a minute, and "
+                      "what was not heard meanwhile does not count as a gateway's silence; give this mgr's host more "
+                      "CPU, or disable modules that keep it busy")
     if status.green_seats < HEARING_SEATS and lasts("deaf", str(key), now) >= DEAF_S:
-        yield Finding("NVMEOF_HA_MGR_LATE", f"group {key}: this mgr hears itself through {status.green_seats} of 3 seat "
-                      f"objects for more than {DEAF_S:g} s, and suspects nobody meanwhile; see that the pool's placement "
-                      "groups are active (`ceph -s`), else `ceph mgr fail`")
+        yield Finding("NVMEOF_HA_MGR_LATE", f"group {key}: this mgr hears itself through {status.green_seats} of 3 "
+                      f"seat objects for more than {DEAF_S:g} s, and suspects nobody meanwhile; see that the pool's "
+                      "placement groups are active (`ceph -s`), else `ceph mgr fail`")

@@ -101,10 +101,8 @@ class Totals:
         outcome = kind, record.outcome.value
         self.ended = {**self.ended, outcome: self.ended.get(outcome, 0) + 1}
         if not record.inherited:
-            self._of(self.took, kind).note(record.took_s)
+            self.took = {kind: Histogram(), **self.took}  # others may be reading the one before
+            self.took[kind].note(record.took_s)
         for before, mark in zip(record.marks, record.marks[1:]):
-            self._of(self.phases, (kind, mark.what)).note(mark.at_s - before.at_s)
-
-    @staticmethod
-    def _of(histograms: Dict, name: object) -> Histogram:
-        return histograms.setdefault(name, Histogram())
+            self.phases = {(kind, mark.what): Histogram(), **self.phases}
+            self.phases[kind, mark.what].note(mark.at_s - before.at_s)

@@ -56,8 +56,8 @@ class Module(MgrModule):
         self._mgr_watch = MgrWatch(lambda: self.get("mgr_map"), self.mon)
         self._mgrs = MgrView()
         shown = Shown(self, self.get_mgr_id(), lambda: self._shown_checks or {})
-        self._page = WebServer(lambda: options.web(self.get_localized_module_option), StatusSite(Feed(shown)), self.log,
-                               self.get_mgr_ip, self.set_uri)
+        self._page = WebServer(lambda: options.web(self.get_localized_module_option),
+                               StatusSite(Feed(shown), self.metrics_text), self.log, self.get_mgr_ip, self.set_uri)
         self.config_notify()
 
     # -- called by ceph-mgr -----------------------------------------------------------------------------------------

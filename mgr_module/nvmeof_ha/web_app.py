@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Tuple
 from urllib.parse import urlsplit
 
+from .metrics_text import CONTENT_TYPE
 from .web_feed import Feed
 
 PAGE = Path(__file__).parent / "page"
@@ -62,13 +63,16 @@ class _Application:
 
 
 class StatusSite(_Application):
-    """The page, what it is told (``/events``), and the same once as JSON (``/api/status``)."""
+    """The page, what it is told (``/events``), the same once as JSON (``/api/status``), and ``/metrics``."""
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: Feed, metrics: Callable[[], str] = str) -> None:
+        """``metrics``: makes the text for Prometheus."""
+        self._metrics_text = metrics
         self._feed = feed
         self._files = {"/" + ("" if path.name == "index.html" else path.name): (KINDS[path.suffix], path.read_bytes())
                        for path in sorted(PAGE.iterdir()) if path.suffix in KINDS}
-        self._made: Dict[str, Callable[[], Answer]] = {"/events": self._events, "/api/status": self._status}
+        self._made: Dict[str, Callable[[], Answer]] = {"/events": self._events, "/api/status": self._status,
+                                                       "/metrics": self._metrics}
 
     def look(self) -> None:
         self._feed.look()
@@ -93,6 +97,9 @@ class StatusSite(_Application):
             return _text("503 Service Unavailable", "too many are listening; /api/status answers\n",
                          ("Retry-After", str(FULL_RETRY_S)))
         return Answer("200 OK", "text/event-stream", stream)
+
+    def _metrics(self) -> Answer:
+        return Answer("200 OK", CONTENT_TYPE, [self._metrics_text().encode()])
 
     def _status(self) -> Answer:
         return Answer("200 OK", JSON, [self._feed.answer()])

@@ -34,7 +34,7 @@ def gateway(name: str, number: int, **more: Any) -> Gateway:
 
 
 def active(number: int, holder: Instance) -> AnaGroup:
-    return AnaGroup(number, f'gw{number}', Phase.ACTIVE, holder=holder, writers=frozenset({holder}), since=Version(1, 5))
+    return AnaGroup(number, f'gw{number}', Phase.ACTIVE, holder, writers=frozenset({holder}), since=Version(1, 5))
 
 
 PAIR = Map('rbd', 'g1', Version(1, 9), (gateway('gw1', 1), gateway('gw2', 2)), (active(1, ONE), active(2, TWO)))
@@ -109,7 +109,8 @@ def test_a_lost_instance_that_nobody_has_fenced_is_told_unless_its_fence_failed(
 def test_a_suspected_holder_that_is_neither_acquitted_nor_given_up_is_told():
     suspect = status(PAIR.with_gateway(gateway('gw1', 1, availability=Availability.SUSPECT)))
     assert 'still held by gateway gw1' in lasting(suspect, PAIR.lease_wait_s + limits.MARGIN_S, 'NVMEOF_HA_UNFENCED')
-    assert 'gateway gw1 is suspected' in lasting(suspect, PAIR.lease_wait_s + limits.SUSPECT_S, 'NVMEOF_HA_GATEWAY_STUCK')
+    detail = lasting(suspect, PAIR.lease_wait_s + limits.SUSPECT_S, 'NVMEOF_HA_GATEWAY_STUCK')
+    assert 'gateway gw1 is suspected' in detail
 
 
 def test_a_gateway_whose_io_hangs_is_told_with_what_hangs():
@@ -134,7 +135,8 @@ def test_a_gateway_without_a_listener_is_told_with_the_subsystem():
 
 def test_repaired_ana_states_are_told_for_a_while():
     repaired = status(said={'gw1': Said(Notes(ana_repairs=2), repaired_at=50.0)})
-    assert 'gateway gw1 found ANA states that it had not set, 2 time(s)' in only(look(repaired, 51), 'NVMEOF_HA_ANA_DRIFT')[0]
+    detail, = only(look(repaired, 51), 'NVMEOF_HA_ANA_DRIFT')
+    assert 'gateway gw1 found ANA states that it had not set, 2 time(s)' in detail
     assert look(repaired, 50 + limits.DRIFT_TOLD_S) == {}
 
 
