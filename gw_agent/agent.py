@@ -9,7 +9,6 @@ settings file.
 """
 from __future__ import annotations
 
-import argparse
 import asyncio
 import importlib
 import json
@@ -21,7 +20,8 @@ from typing import Any, FrozenSet, Mapping, Optional, Tuple
 
 import rados
 
-from gw_agent import ceph_client, moves, process_log, rebalancer, run_directory, settings as settings_file, trace
+from gw_agent import (ceph_client, command_line, moves, process_log, rebalancer, run_directory,
+                      settings as settings_file, trace)
 from gw_agent.beacons import Beacons
 from gw_agent.boot_clock import boottime_s
 from gw_agent.config_store import ConfigStore, StoreError
@@ -309,10 +309,11 @@ async def _work(settings: Settings, tracing: trace.NoTrace) -> None:
 
 
 def _main() -> int:
-    parser = argparse.ArgumentParser(prog="nvmeof-gw-agent", description="The part of a gateway that configures its "
-                                     "target and talks to the mgr. Started by nvmeof-gw-warden.")
-    parser.add_argument("--config", required=True, metavar="FILE", help="settings of the gateway (INI)")
-    arguments = parser.parse_args()
+    arguments = command_line.parse("nvmeof-gw-agent", "The part of a gateway that configures its target and talks to the "
+                                   "mgr. Started by nvmeof-gw-warden.")
+    status = command_line.answer(arguments)
+    if status is not None:
+        return status
     try:
         settings = settings_file.load(arguments.config)
         os.umask(run_directory.UMASK)

@@ -15,7 +15,7 @@ import struct
 from typing import Any, Dict, List, Optional
 
 from gw_agent.io_progress import ASK_FOR_MAP_S, CLIENT_TICK_S, Place, Request
-from gw_agent.settings import SOCKET_PATH_LIMIT_BYTES
+from gw_agent.option_readers import SOCKET_PATH_LIMIT_BYTES
 
 ANSWER_S = 1.0
 LARGEST_ANSWER_BYTES = 64 * 1024 * 1024

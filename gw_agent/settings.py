@@ -1,34 +1,28 @@
 """Settings of one gateway host, read from an INI file.
 
 Promises: what `load` returns is complete and checked; anything unknown, missing or out of range raises SettingsError,
-which names the file, the section, the option, what was found and what is allowed. Option names follow the existing
-ceph-nvmeof gateway where it has them. Does not promise: that what a path or an address names exists; it may come later.
+which names all of it at once: file, line, section, option, what was found and what is expected. Option names follow the
+existing ceph-nvmeof gateway where it has them. `gateway.conf.sample` explains each. Does not promise: that what a path
+or an address names exists; it may come later (`config_check.py` looks).
 """
 from __future__ import annotations
 
 import configparser
+import difflib
 import ipaddress
-import json
-import os
 import re
-import shlex
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, Callable, Dict, Mapping, Optional, Tuple
+from dataclasses import dataclass, replace
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
+from gw_agent import option_readers as read
 from gw_agent.io_progress import CLIENT_TICK_S
-from nvmeof_ha_core.model import NAME_RULE, ModelError, check_name
+from gw_agent.option_readers import API_SOCKET
 
-LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-API_SOCKET = "api.sock"
-"""In `run_dir`."""
-SOCKET_PATH_LIMIT_BYTES = 107
-"""Longer paths do not fit in a Unix socket address."""
 DEFAULT_TGT_ARGS = "--no-huge -s 512 --no-pci -m 0x1 --interrupt-mode --disable-cpumask-locks"
 
 
 class SettingsError(Exception):
-    """The settings file cannot be used; the text says why and what to write instead."""
+    """The settings file cannot be used; the text says why and what to write instead, a line for each problem."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +52,8 @@ class GatewaySettings:
     state_update_interval_sec: float
     bdevs_per_context: int
     rebalance_period_sec: float
-    """How often it is looked whether namespaces should move to other ANA groups (`rebalancer.py`); 0: this gateway moves
-    none by itself, and does not tell its load."""
+    """How often it is looked whether namespaces should move to other ANA groups (`rebalancer.py`); 0: this gateway
+    moves none by itself, and does not tell its load."""
     max_ns_to_change_lb_grp: int
     """At most so many leave the ANA group of a gateway that is being deleted in one such period."""
     stuck_s: float
@@ -121,7 +115,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class _Option:
+class Option:
     """How one option is read: `read` turns the text into the value or raises ValueError(what is allowed)."""
 
     read: Callable[[str], Any]
@@ -129,207 +123,198 @@ class _Option:
     """None: the option must be given. A default may name earlier options as {section.option}."""
 
 
+@dataclass(frozen=True)
+class Problem:
+    """Something in a settings file, or about what an option names, that is not as it must be."""
+
+    section: str
+    """"" where it is about the file as a whole."""
+    option: str
+    """"" where it is about the section."""
+    found: str
+    expected: str
+    """What is allowed, or what to do."""
+    line: Optional[int] = None
+    warning: bool = False
+    """The gateway works nevertheless."""
+
+    def text(self, path: str) -> str:
+        where = path if self.line is None else f"{path}:{self.line}"
+        return f"{where}: {self.found}; {self.expected}"
+
+
+@dataclass(frozen=True)
+class Examined:
+    """All that a settings file says, right or wrong."""
+
+    values: Mapping[str, Mapping[str, Any]]
+    """By section and option: what could be read, defaults among it."""
+    lines: Mapping[Tuple[str, str], int]
+    """Where in the file an option is set, or, with option "", where its section begins."""
+    problems: Tuple[Problem, ...]
+
+    def line(self, section: str, option: str) -> Optional[int]:
+        """Where it is set, else where its section begins; None: nowhere."""
+        return self.lines.get((section, option), self.lines.get((section, "")))
+
+
 def load(path: str) -> Settings:
     """Reads and checks the file. Raises SettingsError."""
-    parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=(";",))
+    found = examine(path)
+    if found.problems:
+        raise SettingsError("\n".join(problem.text(path) for problem in found.problems))
+    values = found.values
+    return Settings(GatewaySettings(**values["gateway"]), CephSettings(**values["ceph"]),
+                    SpdkSettings(**values["spdk"]), MtlsSettings(**values["mtls"]),
+                    DiscoverySettings(**values["discovery"]))
+
+
+def examine(path: str) -> Examined:
+    """Reads as much of the file as can be read, and names every problem."""
+    # No section is one of defaults for all others: [DEFAULT] is as unknown as any.
+    parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=(";",), default_section="")
     try:
         with open(path, encoding="utf-8") as file:
-            parser.read_file(file)
+            text = file.read()
+        parser.read_string(text, path)
     except OSError as error:
-        raise SettingsError(f"{path}: cannot be read: {error.strerror}; name the gateway's settings file") from error
+        return _unreadable(Problem("", "", f"cannot be read: {error.strerror}", "name the gateway's settings file"))
     except (configparser.Error, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: is not an INI file: {error}") from error
-    _refuse_unknown(path, parser)
-    values: Dict[str, Dict[str, Any]] = {}
-    for section, options in _OPTIONS.items():
-        values[section] = {}
+        return _unreadable(Problem("", "", f"is not an INI file: {error}",
+                                   "write sections as [name] and options as name = value, each once"))
+    lines = _lines(text)
+    problems = list(_unknown(parser, lines))
+    values: Dict[str, Dict[str, Any]] = {section: {} for section in OPTIONS}
+    for section, options in OPTIONS.items():
         for name, option in options.items():
-            values[section][name] = _value(path, parser, values, section, name, option)
-    found = Settings(GatewaySettings(**values["gateway"]), CephSettings(**values["ceph"]),
-                     SpdkSettings(**values["spdk"]), MtlsSettings(**values["mtls"]),
-                     DiscoverySettings(**values["discovery"]))
-    _check_api_access(path, found)
+            problem = _read(parser, values, section, name, option)
+            if problem is not None:
+                problems.append(problem)
+    problems += _api_access(values)
+    found = Examined(values, lines, ())
+    return Examined(values, lines, tuple(
+        p if p.line is not None else replace(p, line=found.line(p.section, p.option)) for p in problems))
+
+
+def _unreadable(problem: Problem) -> Examined:
+    return Examined({section: {} for section in OPTIONS}, {}, (problem,))
+
+
+def _lines(text: str) -> Dict[Tuple[str, str], int]:
+    """Where sections and options are, in a file that configparser could read."""
+    found: Dict[Tuple[str, str], int] = {}
+    section = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        header = re.match(r"\[([^\]]+)\]", line)
+        option = re.match(r"([^\s#;\[=:][^=:]*)[=:]", line)   # what is indented goes on with the option above
+        if header:
+            section = header[1]
+            found[section, ""] = number
+        elif option:
+            found[section, option[1].strip().lower()] = number
     return found
 
 
-def _check_api_access(path: str, found: Settings) -> None:
-    """The API changes everything, so nobody gets at it from elsewhere without a certificate or a decision."""
-    gateway = found.gateway
-    if gateway.enable_auth:
-        missing = [name for name in ("server_key", "server_cert", "client_cert") if getattr(found.mtls, name) is None]
-        if missing:
-            raise SettingsError(f"{path}: enable_auth is on in section [gateway], but section [mtls] lacks "
-                                f"{', '.join(missing)}; name the files there, or turn enable_auth off and listen on a "
-                                "loopback address (addr = 127.0.0.1)")
-        if gateway.insecure_api:
-            raise SettingsError(f"{path}: enable_auth and insecure_api are both on in section [gateway]; remove the "
-                                "one that is not meant")
-    elif not ipaddress.ip_address(gateway.addr).is_loopback and not gateway.insecure_api:
-        raise SettingsError(f"{path}: option addr in section [gateway] is {gateway.addr}, where others reach the API, "
-                            "and enable_auth is off, so that anybody there could delete every namespace; set "
-                            "enable_auth = true, and server_key, server_cert and client_cert in section [mtls]; or "
-                            f"addr = 127.0.0.1 (local users also have {gateway.run_dir}/{API_SOCKET}); or, on a "
-                            "network that nobody else is on, insecure_api = true, of which health will warn")
-
-
-def _refuse_unknown(path: str, parser: configparser.ConfigParser) -> None:
+def _unknown(parser: configparser.ConfigParser, lines: Mapping[Tuple[str, str], int]) -> Iterator[Problem]:
     for section in parser.sections():
-        if section not in _OPTIONS:
-            raise SettingsError(f"{path}: unknown section [{section}]; allowed are "
-                                + ", ".join(f"[{known}]" for known in _OPTIONS))
+        if section not in OPTIONS:
+            allowed = "allowed are " + ", ".join(f"[{known}]" for known in OPTIONS)
+            yield Problem(section, "", f"unknown section [{section}]",
+                          f"{_nearest(section, list(OPTIONS))} {allowed}".lstrip(), lines.get((section, "")))
+            continue
         for name in parser[section]:
-            if name not in _OPTIONS[section]:
-                raise SettingsError(f"{path}: unknown option {name} in section [{section}]; allowed are "
-                                    + ", ".join(_OPTIONS[section]))
+            if name not in OPTIONS[section]:
+                yield Problem(section, name, f"unknown option {name} in section [{section}]", _where(section, name),
+                              lines.get((section, name)))
 
 
-def _value(path: str, parser: configparser.ConfigParser, values: Dict[str, Dict[str, Any]], section: str, name: str,
-           option: _Option) -> Any:
+def _where(section: str, name: str) -> str:
+    """Where an option belongs that this section does not have."""
+    elsewhere = [f"[{other}]" for other, options in OPTIONS.items() if name in options]
+    if elsewhere:
+        return f"it belongs into section {' or '.join(elsewhere)}"
+    return _nearest(name, list(OPTIONS[section])) or f"allowed are {', '.join(OPTIONS[section])}"
+
+
+def _nearest(name: str, known: List[str]) -> str:
+    return "".join(f"did you mean {near}?" for near in difflib.get_close_matches(name, known, 1))
+
+
+def _read(parser: configparser.ConfigParser, values: Dict[str, Dict[str, Any]], section: str, name: str,
+          option: Option) -> Optional[Problem]:
+    """Puts the option's value where it belongs, or says why there is none."""
     text = parser.get(section, name, fallback=None)
     if text is None and option.default is None:
-        raise SettingsError(f"{path}: option {name} is missing in section [{section}]; add the line '{name} = ...'")
+        return Problem(section, name, f"option {name} is missing in section [{section}]",
+                       f"add the line '{name} = ...'")
     if not text and option.default is not None:
-        text = re.sub(r"\{(\w+)\.(\w+)\}", lambda match: str(values[match[1]][match[2]]), option.default)
-    try:
-        return option.read(text or "")
-    except ValueError as error:
-        raise SettingsError(f"{path}: option {name} in section [{section}] is '{text}'; allowed is {error}") from None
-
-
-def _flag(text: str) -> bool:
-    try:
-        return configparser.ConfigParser.BOOLEAN_STATES[text.lower()]
-    except KeyError:
-        raise ValueError("true or false") from None
-
-
-def _word(text: str) -> str:
-    if not re.fullmatch(r"[^\s/]+", text):
-        raise ValueError("a name without spaces and slashes")
-    return text
-
-
-def _user(text: str) -> str:
-    if text.startswith("client."):
-        raise ValueError(f"the cephx user without 'client.': {text[len('client.'):]}")
-    return _word(text)
-
-
-def _map_name(text: str) -> str:
-    """A name that the gateway map can hold, or the gateway would wait for ever."""
-    try:
-        return check_name("", text)
-    except ModelError:
-        raise ValueError(NAME_RULE) from None
-
-
-def _host_name(text: str) -> str:
-    if not re.fullmatch(r"[^\s/_]+", text):
-        raise ValueError("a name without spaces, slashes and underscores (it is part of the stored listeners' keys); "
-                         "without the option the gateway's name is used")
-    return text
-
-
-def _address(text: str) -> str:
-    try:
-        return str(ipaddress.ip_address(text.strip("[]")))
-    except ValueError:
-        raise ValueError("an IPv4 or IPv6 address") from None
-
-
-def _path(text: str) -> str:
-    if not os.path.isabs(text):
-        raise ValueError("an absolute path")
-    return os.path.normpath(text)
-
-
-def _run_dir(text: str) -> str:
-    path = _path(text)
-    limit = SOCKET_PATH_LIMIT_BYTES - len(f"/{API_SOCKET}")
-    if len(os.fsencode(path)) > limit:
-        raise ValueError(f"a path of at most {limit} bytes, so that the paths of Unix sockets in it fit")
-    return path
-
-
-def _optional_path(text: str) -> Optional[str]:
-    return _path(text) if text else None
-
-
-def _socket_path(text: str) -> str:
-    path = _path(text)
-    if len(os.fsencode(path)) > SOCKET_PATH_LIMIT_BYTES:
-        raise ValueError(f"a path of at most {SOCKET_PATH_LIMIT_BYTES} bytes; choose a shorter run_dir or rpc_socket")
-    return path
-
-
-def _number(kind: Callable[[str], Any], least: float, most: float) -> Callable[[str], Any]:
-    def read(text: str) -> Any:
         try:
-            value = kind(text)
-        except ValueError:
-            value = None
-        if value is None or not least <= value <= most:
-            raise ValueError(f"a number from {least} to {most}")
-        return value
-    return read
-
-
-def _log_level(text: str) -> str:
-    if text.upper() not in LOG_LEVELS:
-        raise ValueError("one of " + ", ".join(LOG_LEVELS))
-    return text.upper()
-
-
-def _arguments(text: str) -> Tuple[str, ...]:
+            text = re.sub(r"\{(\w+)\.(\w+)\}", lambda match: str(values[match[1]][match[2]]), option.default)
+        except KeyError:
+            return None   # what it follows is a problem already
     try:
-        return tuple(shlex.split(text))
+        values[section][name] = option.read(text or "")
     except ValueError as error:
-        raise ValueError(f"a line of arguments as a shell reads them ({error})") from None
+        return Problem(section, name, f"option {name} in section [{section}] is '{text}'", f"allowed is {error}")
+    return None
 
 
-def _json_object(text: str) -> Mapping[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise ValueError('a JSON object such as {"in_capsule_data_size": 8192}')
-    return MappingProxyType(value)
+def _api_access(values: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:
+    """The API changes everything, so nobody gets at it from elsewhere without a certificate or a decision."""
+    gateway, mtls = values["gateway"], values["mtls"]
+    if not {"addr", "enable_auth", "insecure_api", "run_dir"} <= gateway.keys():
+        return
+    if gateway["enable_auth"]:
+        missing = [name for name in ("server_key", "server_cert", "client_cert") if mtls.get(name, "unread") is None]
+        if missing:
+            yield Problem("gateway", "enable_auth", "enable_auth is on in section [gateway], but section [mtls] lacks "
+                          f"{', '.join(missing)}", "name the files there, or turn enable_auth off and listen on a "
+                          "loopback address (addr = 127.0.0.1)")
+        if gateway["insecure_api"]:
+            yield Problem("gateway", "insecure_api", "enable_auth and insecure_api are both on in section [gateway]",
+                          "remove the one that is not meant")
+    elif not ipaddress.ip_address(gateway["addr"]).is_loopback and not gateway["insecure_api"]:
+        yield Problem("gateway", "addr", f"option addr in section [gateway] is {gateway['addr']}, where others reach "
+                      "the API, and enable_auth is off, so that anybody there could delete every namespace",
+                      "set enable_auth = true, and server_key, server_cert and client_cert in section [mtls]; or "
+                      f"addr = 127.0.0.1 (local users also have {gateway['run_dir']}/{API_SOCKET}); or, on a "
+                      "network that nobody else is on, insecure_api = true, of which health will warn")
 
 
-_OPTIONS: Dict[str, Dict[str, _Option]] = {
+OPTIONS: Dict[str, Dict[str, Option]] = {
     "gateway": {
-        "name": _Option(_map_name),
-        "group": _Option(_map_name),
-        "addr": _Option(_address),
-        "port": _Option(_number(int, 0, 65535), "5500"),
-        "host_name": _Option(_host_name, "{gateway.name}"),
-        "enable_auth": _Option(_flag, "false"),
-        "insecure_api": _Option(_flag, "false"),
-        "encryption_key": _Option(_optional_path, ""),
-        "run_dir": _Option(_run_dir, "/run/nvmeof-ha/{gateway.name}"),
-        "log_file": _Option(_optional_path, ""),
-        "log_level": _Option(_log_level, "INFO"),
-        "trace_file": _Option(_optional_path, ""),
-        "state_update_interval_sec": _Option(_number(float, 0.1, 3600), "5"),
-        "bdevs_per_context": _Option(_number(int, 1, 10000), "32"),
-        "rebalance_period_sec": _Option(_number(float, 0, 3600), "7"),
-        "max_ns_to_change_lb_grp": _Option(_number(int, 1, 1000), "8"),
-        "stuck_s": _Option(_number(float, CLIENT_TICK_S, 300), f"{CLIENT_TICK_S:g}"),
+        "name": Option(read.map_name),
+        "group": Option(read.map_name),
+        "addr": Option(read.address),
+        "port": Option(read.number(int, 0, 65535), "5500"),
+        "host_name": Option(read.host_name, "{gateway.name}"),
+        "enable_auth": Option(read.flag, "false"),
+        "insecure_api": Option(read.flag, "false"),
+        "encryption_key": Option(read.optional_path, ""),
+        "run_dir": Option(read.run_dir, "/run/nvmeof-ha/{gateway.name}"),
+        "log_file": Option(read.optional_path, ""),
+        "log_level": Option(read.log_level, "INFO"),
+        "trace_file": Option(read.optional_path, ""),
+        "state_update_interval_sec": Option(read.number(float, 0.1, 3600), "5"),
+        "bdevs_per_context": Option(read.number(int, 1, 10000), "32"),
+        "rebalance_period_sec": Option(read.number(float, 0, 3600), "7"),
+        "max_ns_to_change_lb_grp": Option(read.number(int, 1, 1000), "8"),
+        "stuck_s": Option(read.number(float, CLIENT_TICK_S, 300), f"{CLIENT_TICK_S:g}"),
     },
     "ceph": {
-        "pool": _Option(_word),
-        "control_pool": _Option(_word, "{ceph.pool}"),
-        "config_file": _Option(_path, "/etc/ceph/ceph.conf"),
-        "id": _Option(_user, "nvmeof.{gateway.name}"),
-        "keyring": _Option(_optional_path, ""),
+        "pool": Option(read.word),
+        "control_pool": Option(read.word, "{ceph.pool}"),
+        "config_file": Option(read.absolute_path, "/etc/ceph/ceph.conf"),
+        "id": Option(read.user, "nvmeof.{gateway.name}"),
+        "keyring": Option(read.optional_path, ""),
     },
     "spdk": {
-        "tgt_path": _Option(_path, "/usr/local/bin/nvmf_tgt"),
-        "tgt_cmd_extra_args": _Option(_arguments, DEFAULT_TGT_ARGS),
-        "rpc_socket": _Option(_socket_path, "{gateway.run_dir}/spdk.sock"),
-        "transport_tcp_options": _Option(_json_object, "{}"),
+        "tgt_path": Option(read.absolute_path, "/usr/local/bin/nvmf_tgt"),
+        "tgt_cmd_extra_args": Option(read.arguments, DEFAULT_TGT_ARGS),
+        "rpc_socket": Option(read.socket_path, "{gateway.run_dir}/spdk.sock"),
+        "transport_tcp_options": Option(read.json_object, "{}"),
     },
-    "discovery": {"port": _Option(_number(int, 0, 65535), "8009")},
-    "mtls": {name: _Option(_optional_path, "") for name in ("server_key", "server_cert", "client_cert", "client_key")},
+    "discovery": {"port": Option(read.number(int, 0, 65535), "8009")},
+    "mtls": {name: Option(read.optional_path, "")
+             for name in ("server_key", "server_cert", "client_cert", "client_key")},
 }

@@ -10,7 +10,6 @@ Exit status: 0 after SIGTERM or SIGINT, and when the gateway was deleted; 1 when
 """
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import secrets
@@ -22,7 +21,7 @@ from typing import FrozenSet, IO, List, Optional, Tuple
 
 import rados
 
-from gw_agent import ceph_client, process_log, run_directory, settings as settings_file, trace
+from gw_agent import ceph_client, command_line, process_log, run_directory, settings as settings_file, trace
 from gw_agent.admission import Admission, admission
 from gw_agent.agent_process import AgentProcess
 from gw_agent.boot_clock import boottime_s
@@ -265,10 +264,11 @@ class Warden:
 
 
 def _main() -> int:
-    parser = argparse.ArgumentParser(prog="nvmeof-gw-warden", description="Runs one NVMe-oF gateway: its target and "
-                                     "its agent, within the lease that the gateway map gives.")
-    parser.add_argument("--config", required=True, metavar="FILE", help="settings of the gateway (INI)")
-    arguments = parser.parse_args()
+    arguments = command_line.parse("nvmeof-gw-warden", "Runs one NVMe-oF gateway: its target and its agent, within the "
+                                   "lease that the gateway map gives.")
+    status = command_line.answer(arguments)
+    if status is not None:
+        return status
     try:
         settings = settings_file.load(arguments.config)
         if settings.gateway.enable_auth:
