@@ -11,7 +11,8 @@ import errno
 import time
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Protocol
 
-from .core.events import Command, CreateGateway, DeleteGateway, MoveAnaGroup, SetEnabled
+from .core.events import (ClearDisaster, Command, CreateGateway, DeleteGateway, MoveAnaGroup, SetDisaster, SetEnabled,
+                          SetLocation)
 from .core.model import MAX_GATEWAYS, ModelError, check_name
 from .driver_thread import DriverThread
 from .kv_records import GroupKey, Records
@@ -56,6 +57,12 @@ def declarations(prefixes: Iterable[str]) -> List[Dict[str, Any]]:
          "desc": "let an NVMe-oF gateway serve again"},
         {"cmd": f"{prefix} disable name=id,type=CephString {place}", "perm": "rw",
          "desc": "take an NVMe-oF gateway out of service; what it serves is handed over first"},
+        {"cmd": f"{prefix} set-location name=id,type=CephString {place} name=location,type=CephString", "perm": "rw",
+         "desc": "say at which site an NVMe-oF gateway is; '' for none"},
+        {"cmd": f"{prefix} disaster-set {place} name=location,type=CephString", "perm": "rw",
+         "desc": "a site is lost: gateways that come back there get nothing until disaster-clear"},
+        {"cmd": f"{prefix} disaster-clear {place} name=location,type=CephString", "perm": "rw",
+         "desc": "a lost site is well again: its ANA groups come home one by one"},
         {"cmd": f"{prefix} failover {place} name=anagrp_id,type=CephInt,range=1|{MAX_GATEWAYS} "
                 "name=to,type=CephString,req=false", "perm": "rw",
          "desc": "hand an ANA group over to another gateway, where it stays while that one lives; to its owner: undo"},
@@ -138,7 +145,7 @@ def _delete(groups: Groups, key: GroupKey, gateway_id: str) -> Result:
 
 
 def _change(groups: Groups, key: GroupKey, verb: str, arguments: Dict[str, Any]) -> Result:
-    """``enable``, ``disable`` or ``failover`` in a group that exists."""
+    """Any other command, in a group that exists."""
     driver = groups.driver(key)
     if driver is None:
         return no_such_group(groups, key, errno.EINVAL)
@@ -146,6 +153,10 @@ def _change(groups: Groups, key: GroupKey, verb: str, arguments: Dict[str, Any])
     def make(request_id: int) -> Command:
         if verb == "failover":
             return MoveAnaGroup(request_id, int(arguments["anagrp_id"]), arguments.get("to") or "")
+        if verb == "set-location":
+            return SetLocation(request_id, arguments["id"], arguments["location"])
+        if verb in ("disaster-set", "disaster-clear"):
+            return (SetDisaster if verb == "disaster-set" else ClearDisaster)(request_id, arguments["location"])
         return SetEnabled(request_id, arguments["id"], verb == "enable")
     return _ask(driver, key, make)
 

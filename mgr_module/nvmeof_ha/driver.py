@@ -20,7 +20,7 @@ from . import seat_names
 from .bounded import Bounded, TookTooLong, Turns
 from .channel import Channel, Heard
 from .core import invariants, machine, wire
-from .core.actions import Action, Commit, Fence, ForgetGateway, Reply, StoreGateway, Wake
+from .core.actions import Action, Commit, Fence, ForgetGateway, Reply, StoreDisasters, StoreGateway, Wake
 from .core.events import BeaconReceived, Committed, Deposed, Event, GatewayStored, SetTiming, Tick
 from .core.model import NO_VERSION, Map, ModelError
 from .core.soft import State
@@ -90,7 +90,7 @@ class GroupDriver:
     def stop(self) -> None:
         """The body ends at its next turn."""
         self._stopping = True
-        self._put(_nothing)
+        self._put(lambda: None)  # wakes a driver that waits for its queue
 
     def set_options(self, options: Options) -> None:
         self._put(lambda: self._new_options(options))
@@ -206,7 +206,8 @@ class GroupDriver:
         found = adopted.found or Map(self.key.pool, self.key.group)
         self._log.info("%s: takes over at %s with ballot %d", self.key, found.version, adopted.ballot)
         timing = self._options.timing or found.timing
-        begun = (found, tuple(gateways), adopted.ballot, timing, self._clock(), self._options.failback_doubling)
+        begun = (found, tuple(gateways), adopted.ballot, timing, self._clock(), self._options.failback_doubling,
+                 self._record.disasters)
         state, actions = machine.begin(*begun)
         self._trace.began(*begun, state, actions)
         invariants.check_map(state.map)
@@ -341,6 +342,9 @@ class GroupDriver:
                            lambda: self._put(stored), lazy=not gateway.addresses)  # nothing can be permitted yet
         elif isinstance(action, ForgetGateway):
             self._kv.write(self.key.gateway_key(action.gateway_id), None)
+        elif isinstance(action, StoreDisasters):
+            self._record = replace(self._record, disasters=action.disasters)
+            self._kv.write(self.key.record_key, encode_group(self._record))
         elif isinstance(action, Reply):
             self._answer(action)
 
@@ -391,7 +395,3 @@ class GroupDriver:
                               green_seats=0 if channel is None else channel.green_seats(),
                               late_ticks=self._pace.late_lately,
                               **changes)
-
-
-def _nothing() -> None:
-    """Wakes a driver that waits for its queue."""

@@ -2,7 +2,8 @@
 
 Keys, below the module's own prefix:
 
-    group/<pool>/<group>      JSON: format, state, control_pool, seats (names of the seat objects; [] until chosen)
+    group/<pool>/<group>      JSON: format, state, control_pool, seats (names of the seat objects; [] until chosen),
+                              disasters (locations that an operator declared lost; may be missing)
     gw/<pool>/<group>/<id>    ``wire.encode_gateway_record``
     map/<pool>/<group>/<n>    shard n of the last committed map: ``<ballot>.<epoch> <n>/<shards> <base64 of zlib>``
     history/<pool>/<group>/<n>   page n of what happened (``transitions.py``)
@@ -24,7 +25,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from .core import wire
-from .core.model import Gateway, Map
+from .core.model import Disaster, Gateway, Map
 from .mon import Answer, Mons
 
 STORE_PREFIX = "mgr/nvmeof_ha/"
@@ -69,6 +70,7 @@ class GroupRecord:
     state: str = CREATING
     control_pool: str = ""
     seats: Tuple[str, ...] = ()
+    disasters: Tuple[Disaster, ...] = ()
 
     def created(self) -> "GroupRecord":
         return replace(self, state=CREATED)
@@ -76,17 +78,19 @@ class GroupRecord:
 
 def encode_group(record: GroupRecord) -> str:
     return json.dumps({"format": FORMAT, "state": record.state, "control_pool": record.control_pool,
-                       "seats": list(record.seats)}, sort_keys=True)
+                       "seats": list(record.seats), "disasters": [d._asdict() for d in record.disasters]},
+                      sort_keys=True)
 
 
 def decode_group(key: str, value: str) -> GroupRecord:
     try:
         found = json.loads(value)
-        record = GroupRecord(found["state"], found["control_pool"], tuple(found["seats"]))
+        disasters = tuple(Disaster(str(d["location"]), bool(d["clearing"])) for d in found.get("disasters", ()))
+        record = GroupRecord(found["state"], found["control_pool"], tuple(found["seats"]), disasters)
         if found["format"] != FORMAT or record.state not in (CREATING, CREATED) or len(record.seats) not in (0, 3):
             raise ValueError(f"format {found['format']}, state {record.state!r}, {len(record.seats)} seats")
         return record
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecordError(f"mon KV key {STORE_PREFIX}{key} cannot be used ({error!r}): {value[:80]!r}; restore it, or "
                           "upgrade this mgr if a newer one wrote it") from None
 

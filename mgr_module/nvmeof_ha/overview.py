@@ -32,6 +32,10 @@ The shape is documented here and kept: fields are added, never renamed or given 
         holder_instance  its instance, null for nobody
         optimized        bool: hosts have a path (phase ACTIVE)
         why              text: why it is not served, or not by its owner; "" if it is
+    disasters            list, by location:
+        location         text: a site that an operator declared lost
+        recovering       bool: `disaster-clear` brings its ANA groups home; else its gateways get none
+        away             list: numbers of the ANA groups that a recovery waits for
     last_failover        the newest record of ``history`` whose kind is "failover", in that command's shape, or null
 
 Ages are null where the mgr that is asked has no driver for the group.
@@ -42,6 +46,7 @@ from __future__ import annotations
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from . import reasons, transitions
+from .core import locations
 from .core.model import AnaGroup, Availability, Gateway, Phase
 from .kv_records import GroupKey
 from .reasons import Known
@@ -63,6 +68,8 @@ def group(key: GroupKey, known: Optional[Known], looked_after: bool, problem: st
              "looked_after": looked_after, "problem": problem}
     return {**shown, "gateways": [_gateway(known, g) for g in known.map.gateways] if known else [],
             "ana_groups": [_ana_group(known, g, past) for g in known.map.ana_groups] if known else [],
+            "disasters": [{"location": d.location, "recovering": d.clearing,
+                           "away": list(locations.away(known.map, d))} for d in known.map.disasters] if known else [],
             "last_failover": next((transitions.shown(r) for r in reversed(past.records) if r.kind is Kind.FAILOVER),
                                   None)}
 
@@ -127,6 +134,11 @@ def _tables(shown: Dict[str, Any]) -> str:
     if shown["ana_groups"]:
         lines += table(("ANA GROUP", "PHASE", "FOR", "OWNER", "HOLDER", "NAMESPACES", "WHY"),
                        [_ana_group_row(g) for g in shown["ana_groups"]], "  ")
+    for site in shown["disasters"]:
+        numbers = ", ".join(map(str, site["away"])) or "none"
+        lines += (f"  location {site['location']} recovers, ANA groups that are not home yet: {numbers}\n"
+                  if site["recovering"] else f"  location {site['location']} is in disaster, its gateways get nothing; ANA "
+                  f"groups that are elsewhere or nowhere: {numbers}\n")
     last = shown["last_failover"]
     if last is not None:
         lines += (f"  last failover: {last['began']} ANA group {last['anagrp_id']} from {last['from']} to {last['to']} "

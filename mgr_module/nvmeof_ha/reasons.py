@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import FrozenSet, List, NamedTuple, Optional
 
-from .core import placement
+from .core import locations, placement
 from .core.model import AnaGroup, Availability, Gateway, Instance, Map, Phase
 from .core.soft import Soft
 from .core.timing import FLAP_WINDOW_S, HOSTS_RETURN_S
@@ -33,14 +33,16 @@ def of_gateway(known: Known, gateway: Gateway) -> List[str]:
     found = _state(known, gateway)
     found += [text for so, text in ((not gateway.enabled, "is disabled: `enable` lets it serve again"),
                                     (gateway.leaving, "is being stopped"),
-                                    (gateway.deleting, _deleting(known, gateway))) if so]
+                                    (gateway.deleting, _deleting(known, gateway)),
+                                    (known.map.frozen(gateway), f"its location {gateway.location} is in disaster: "
+                                     "`disaster-clear` lets it serve again")) if so]
     soft = known.soft
     if soft is not None:
         stuck = soft.stuck.get(gateway.id)
         found += [f"its I/O makes no progress: {stuck}"] if stuck else []
         found += [f"refused: {why}" for who, why in sorted(soft.refused.items()) if _is_of(who, gateway)]
-        if not found and not placement.ready(gateway, soft.stored):
-            found.append(placement.unready(gateway, soft.stored))
+        if not found and not placement.ready(known.map, gateway, soft.stored):
+            found.append(placement.unready(known.map, gateway, soft.stored))
     return found + _missing_listeners(known, gateway)
 
 
@@ -120,7 +122,7 @@ def _unserved(known: Known, group: AnaGroup) -> str:
 def _unable(known: Known, group: AnaGroup, gateway: Gateway) -> str:
     """Why this gateway cannot be given the ANA group, "" if it can."""
     soft = known.soft or Soft()
-    unready = placement.unready(gateway, soft.stored)
+    unready = placement.unready(known.map, gateway, soft.stored)
     if unready:
         return unready
     bar = soft.declined.get((group.id, gateway.id))
@@ -183,6 +185,8 @@ def _waits(known: Known, group: AnaGroup, home: Gateway, holder: Gateway) -> str
         lost = recent_flaps(known, home)
         often = f": it was lost {lost} times lately" if lost > 1 else ""
         return f"gets it back in {seconds(due - known.now)}{often}"
+    if locations.waits_for_another(known.map, group, home):
+        return f"gets it back once the ANA group that comes home to {home.location} before it is ACTIVE"
     hosts, here = soft.connections.get(home.id, 0), soft.connections.get(holder.id, 0)
     if hosts < here:
         return (f"gets it back once as many hosts are connected to it ({hosts}) as to {holder.id} ({here}), or in "

@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 from typing import Any, Dict, List, Optional
 
+from .core import locations
 from .core.model import AnaGroup, Availability, Gateway, Map, Phase
 from .kv_records import GroupKey
 
@@ -71,13 +72,20 @@ def _gateway(gateway_map: Map, gateway: Gateway) -> Dict[str, Any]:
     starting = gateway.instance is not None and gateway.availability is Availability.CREATED
     shown: Dict[str, Any] = {
         "gw-id": gateway.id, "anagrp-id": gateway.ana_group_id, "location": gateway.location,
-        "admin state": "ENABLED" if gateway.enabled else "DISABLED",
+        **_disaster(gateway_map, gateway), "admin state": "ENABLED" if gateway.enabled else "DISABLED",
         "num-namespaces": gateway_map.namespaces_in(gateway.ana_group_id),
         "performed-full-startup": 0 if starting else 1, "Availability": availability}
     if availability in ("AVAILABLE", "CREATED"):
         shown["num-listeners"] = gateway.listener_count()
     words = [f" {g.id}: {_state(g, gateway)} " for g in gateway_map.ana_groups]
     return {**shown, "ana states": ", ".join(words)}
+
+
+def _disaster(gateway_map: Map, gateway: Gateway) -> Dict[str, str]:
+    disaster = locations.disaster_at(gateway_map, gateway.location)
+    if disaster is None:
+        return {}
+    return {"disaster state": "Disaster-cleanup" if disaster.clearing else "Disaster"}
 
 
 _AVAILABILITY = {Availability.CREATED: "CREATED", Availability.AVAILABLE: "AVAILABLE",

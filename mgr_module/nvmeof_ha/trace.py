@@ -16,7 +16,7 @@ from typing import Any, List, Sequence, Tuple, Union
 from .core import standby
 from .core.actions import Action
 from .core.events import Event, Tick
-from .core.model import Gateway, Map, Version
+from .core.model import Disaster, Gateway, Map, Version
 from .core.plain import Codecs, PlainError
 from .core.soft import State
 from .core.timing import Timing
@@ -39,6 +39,7 @@ class Began:
     failback_doubling: bool
     version: Version
     actions: Tuple[Action, ...]
+    disasters: Tuple[Disaster, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -146,11 +147,11 @@ class Trace(_Steps):
     """Of one driver; ``key`` is its gateway group."""
 
     def began(self, found: Map, records: Tuple[Gateway, ...], ballot: int, timing: Timing, now: float,
-              failback_doubling: bool, state: State, actions: Sequence[Action]) -> None:
+              failback_doubling: bool, disasters: Tuple[Disaster, ...], state: State, actions: Sequence[Action]) -> None:
         if self.on:
             self._state_due = now + STATE_EVERY_S
             self._write(Began(self._next(), found, tuple(records), ballot, timing, now, failback_doubling,
-                              state.map.version, tuple(actions)))
+                              state.map.version, tuple(actions), disasters))
 
     def _step_line(self, now: float, event: Event, after: State, actions: Tuple[Action, ...]) -> Line:
         return Stepped(self._next(), now, event, after.map.version, actions, self._taken_ticks())

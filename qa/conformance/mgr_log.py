@@ -74,7 +74,7 @@ class DriverReplay:
     def _begin(self, line: trace.Began) -> Optional[State]:
         self._refused = ""
         state, actions = machine.begin(line.found, line.records, line.ballot, line.timing, line.now,
-                                       line.failback_doubling)
+                                       line.failback_doubling, line.disasters)
         self._result.take_overs += 1
         _compare(line, state, actions)
         try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from nvmeof_ha.core import wire
 from nvmeof_ha.core.events import Beacon, Confirmation, Notes, Outcome, TargetState
-from nvmeof_ha.core.model import (AnaGroup, Availability, Departed, Gateway, Instance, Map, Phase, Subsystem, Version)
+from nvmeof_ha.core.model import (AnaGroup, Availability, Departed, Disaster, Gateway, Instance, Map, Phase, Subsystem,
+                                 Version)
 from nvmeof_ha.core.timing import Timing
 
 OLD = Instance("gw1", 2, "5d1c6c0f")
@@ -34,7 +35,7 @@ MAP = Map(
     departed=(Departed(Instance("gw1", 1, "0b3f"), frozenset({"192.0.2.11:0/77"}), 71),
               Departed(OLD, frozenset({"192.0.2.11:0/31337"}))),
     timing=Timing(beacon_s=0.25, lease_s=1.5, failback_delay_s=30), lease_wait_s=3.25, number_floor=4,
-    osd_epoch_floor=68)
+    osd_epoch_floor=68, disasters=(Disaster("row-a"), Disaster("row-b", True)))
 
 BEACON = Beacon(
     gateway="gw2", instance=HOLDER, sequence=4711, version=Version(34, 120), target=TargetState.SERVING, leaving=True,

@@ -15,6 +15,7 @@ from .driven import GW1, GW2, GW3, ana_group, serving, stored_map, subsystems
 
 T = Timing()
 NOTHING: dict = {}
+EMPTY = stored_map((), ())
 
 
 # ---- silence ------------------------------------------------------------------------------------------------------
@@ -65,16 +66,16 @@ UNREADY = [("created", {"availability": Availability.CREATED}), ("suspect", {"av
 @pytest.mark.parametrize("changes", [row[1] for row in UNREADY], ids=[row[0] for row in UNREADY])
 def test_a_gateway_that_is_not_well_or_not_wanted_gets_nothing(changes):
     gateway = serving(GW1, **changes)
-    assert not ready(gateway, stored(gateway))
+    assert not ready(EMPTY, gateway, stored(gateway))
     assert chosen([gateway]) is None
 
 
 def test_a_gateway_whose_present_addresses_the_kv_store_does_not_hold_gets_nothing():
     gateway = serving(GW1, addresses=frozenset({"a", "b"}))
-    assert not ready(gateway, {})
-    assert not ready(gateway, stored(replace(gateway, addresses=frozenset({"a"}))))
-    assert not ready(gateway, stored(replace(gateway, instance=GW1._replace(token="other"))))
-    assert ready(gateway, stored(replace(gateway, addresses=frozenset({"a", "b", "c"}))))
+    assert not ready(EMPTY, gateway, {})
+    assert not ready(EMPTY, gateway, stored(replace(gateway, addresses=frozenset({"a"}))))
+    assert not ready(EMPTY, gateway, stored(replace(gateway, instance=GW1._replace(token="other"))))
+    assert ready(EMPTY, gateway, stored(replace(gateway, addresses=frozenset({"a", "b", "c"}))))
 
 
 def test_the_owner_comes_first_even_when_loaded():

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from nvmeof_ha.core import wire
 from nvmeof_ha.core.events import Beacon, Confirmation, Notes, Outcome, TargetState
-from nvmeof_ha.core.model import (AnaGroup, Availability, Departed, Gateway, Instance, Map, Phase, Subsystem, Version)
+from nvmeof_ha.core.model import (AnaGroup, Availability, Departed, Disaster, Gateway, Instance, Map, Phase, Subsystem,
+                                 Version)
 from nvmeof_ha.core.timing import FAST, Timing
 
 from .samples import GOLDEN
@@ -65,7 +66,9 @@ def maps(draw: Any) -> Map:
                tuple(draw(gateways(name, number)) for number, name in enumerate(names, 1)),
                tuple(draw(ana_groups(number)) for number in range(1, draw(st.integers(0, 2)) + 1)),
                tuple({d.instance: d for d in draw(st.lists(departures(), max_size=2))}.values()),
-               draw(TIMINGS), draw(st.floats(0, 1e9)), draw(COUNTS))
+               draw(TIMINGS), draw(st.floats(0, 1e9)), draw(COUNTS),
+               disasters=tuple(Disaster(name, draw(st.booleans()))
+                               for name in draw(st.lists(TEXTS, unique=True, max_size=2))))
 
 
 FEW_TEXTS = st.lists(TEXTS, max_size=2).map(tuple)

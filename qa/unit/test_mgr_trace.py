@@ -114,7 +114,7 @@ def steps(tracing: trace.Trace, state: State, *events: Tuple[float, Event]) -> S
 
 
 def begun(tracing: trace.Trace) -> State:
-    arguments = (Map("rbd", "g1"), (), 5, Timing(), 1.0, True)
+    arguments = (Map("rbd", "g1"), (), 5, Timing(), 1.0, True, ())
     state, actions = machine.begin(*arguments)
     tracing.began(*arguments, state, actions)
     return state

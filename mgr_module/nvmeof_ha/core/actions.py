@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import FrozenSet, Union
+from typing import FrozenSet, Tuple, Union
 
-from .model import Gateway, Instance, Map, Version
+from .model import Disaster, Gateway, Instance, Map, Version
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,13 @@ class ForgetGateway:
     """Remove the gateway's record from the mon KV store."""
 
     gateway_id: str
+
+
+@dataclass(frozen=True)
+class StoreDisasters:
+    """Keep the group's disaster locations in the mon KV store, for when its seats are lost."""
+
+    disasters: Tuple[Disaster, ...]
 
 
 @dataclass(frozen=True)
@@ -56,4 +63,4 @@ class Reply:
     text: str = ""
 
 
-Action = Union[StoreGateway, ForgetGateway, Commit, Wake, Fence, Reply]
+Action = Union[StoreGateway, ForgetGateway, StoreDisasters, Commit, Wake, Fence, Reply]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import List, Tuple
 
-from .actions import Action, Commit, Fence, ForgetGateway, StoreGateway, Wake
+from .actions import Action, Commit, Fence, ForgetGateway, StoreDisasters, StoreGateway, Wake
 from .model import Map, Phase
 from .soft import State, drop, put, record_of
 
@@ -63,4 +63,7 @@ def _records(state: State, actions: List[Action]) -> State:
         actions.append(ForgetGateway(gateway_id))
         state = state.with_soft(storing=drop(state.soft.storing, gateway_id),
                                 stored=drop(state.soft.stored, gateway_id))
+    if state.soft.disasters != state.map.disasters:
+        actions.append(StoreDisasters(state.map.disasters))
+        state = state.with_soft(disasters=state.map.disasters)
     return state

@@ -161,6 +161,28 @@ class SetEnabled(Command):
 
 
 @dataclass(frozen=True)
+class SetLocation(Command):
+    """``location`` "": none."""
+
+    gateway_id: str = ""
+    location: str = ""
+
+
+@dataclass(frozen=True)
+class SetDisaster(Command):
+    """That location is lost: its gateways get nothing until ``ClearDisaster``."""
+
+    location: str = ""
+
+
+@dataclass(frozen=True)
+class ClearDisaster(Command):
+    """The ANA groups of that location come home one by one."""
+
+    location: str = ""
+
+
+@dataclass(frozen=True)
 class MoveAnaGroup(Command):
     """Hand the ANA group over to gateway ``to``; "": to the one that suits best besides its holder."""
 
@@ -175,5 +197,5 @@ class SetTiming(Command):
 
 
 Event = Union[BeaconReceived, Tick, Committed, GatewayStored, Fenced, FenceFailed, Deposed, CreateGateway,
-              DeleteGateway, SetEnabled, MoveAnaGroup, SetTiming]
+              DeleteGateway, SetEnabled, SetLocation, SetDisaster, ClearDisaster, MoveAnaGroup, SetTiming]
 

@@ -9,7 +9,7 @@ import errno
 from dataclasses import replace
 from typing import Optional
 
-from . import placement
+from . import locations, placement
 from .actions import Reply
 from .events import MoveAnaGroup
 from .intent import Handled, not_yet, retiring
@@ -60,7 +60,7 @@ def _unfit(state: State, group: AnaGroup, to: Optional[Gateway], asked: str) -> 
                 f"no other gateway of {place} can take ANA group {group.id} now")
     if to.id == holder.id:
         return ""
-    why = placement.unready(to, state.soft.stored)
+    why = placement.unready(state.map, to, state.soft.stored)
     if why:
         return f"gateway {to.id!r} {why}: it can be given no ANA group"
     if placement.better(state.map, group, holder, to):
@@ -74,8 +74,8 @@ def home_is_coming(state: State, group: AnaGroup, now: float) -> bool:
     moment and move it twice."""
     home = state.map.gateway(group.home)
     return (home is not None and home.instance is not None and home.availability is not Availability.SUSPECT
-            and home.enabled and not home.deleting and not home.leaving
-            and not placement.ready(home, state.soft.stored) and not _shaky(state, home.id, now)
+            and home.enabled and not home.deleting and not home.leaving and not state.map.frozen(home)
+            and not placement.ready(state.map, home, state.soft.stored) and not _shaky(state, home.id, now)
             and now < state.soft.admitted.get(home.id, -state.map.timing.promote_s) + state.map.timing.promote_s)
 
 
@@ -125,7 +125,8 @@ def planned_move(state: State, group: AnaGroup, now: float) -> Optional[str]:
         return None
     if retiring(state, group):
         return ""
-    stays = holder.id == group.home and holder.enabled and not (holder.leaving or holder.deleting)
+    frozen = state.map.frozen(holder)
+    stays = holder.id == group.home and holder.enabled and not (holder.leaving or holder.deleting or frozen)
     if stays and placement.covered(state.map, holder, group.id)[0]:
         return None   # it is at home, and nobody reaches more
     candidate = best(state, group, now, but=holder.id)
@@ -134,21 +135,27 @@ def planned_move(state: State, group: AnaGroup, now: float) -> Optional[str]:
     if not holder.enabled or holder.deleting:
         others = any(g.enabled and not g.deleting for g in state.map.gateways if g.id != holder.id)
         return candidate.id if candidate else None if others else ""
-    if candidate is None:
-        return None
+    if candidate is None or frozen:
+        return candidate.id if candidate else None
     if placement.better(state.map, group, candidate, holder):
         since = state.soft.uninformed_since.get(group.id)
         learning = since is not None and now < since[1] + state.map.timing.promote_s
         return None if learning else candidate.id
-    worse = placement.better(state.map, group, holder, candidate)
-    if candidate.id != group.home or worse:
-        return None
+    return candidate.id if _comes_home(state, group, candidate, holder, now) else None
+
+
+def _comes_home(state: State, group: AnaGroup, candidate: Gateway, holder: Gateway, now: float) -> bool:
+    """The candidate is the group's home, or at least in its owner's location, and it is time to go there."""
+    if placement.better(state.map, group, holder, candidate):
+        return False
+    if candidate.id != group.home and not placement.nearer(state.map, group, candidate, holder):
+        return False
     if group.moved_to is not None:
-        return candidate.id
+        return True
     overdue_s = now - _failback_due_s(state, candidate.id, now)
-    if overdue_s < 0:
-        return None
-    return candidate.id if _hosts_returned(state, candidate, holder, overdue_s) else None
+    if overdue_s < 0 or locations.waits_for_another(state.map, group, candidate):
+        return False
+    return _hosts_returned(state, candidate, holder, overdue_s)
 
 
 def _hosts_returned(state: State, owner: Gateway, holder: Gateway, overdue_s: float) -> bool:

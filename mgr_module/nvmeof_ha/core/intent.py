@@ -71,13 +71,17 @@ def set_enabled(state: State, event: SetEnabled, now: float) -> Handled:
         return not_yet(state, event.request_id)
     gateway = state.map.gateway(event.gateway_id)
     if gateway is None:
-        known = ", ".join(g.id for g in state.map.gateways) or "none"
-        return state, (Reply(event.request_id, errno.EINVAL, f"gateway {event.gateway_id!r} is not in {state.map.pool}/"
-                             f"{state.map.group}, where there are: {known}"),)
+        return unknown_gateway(state, event.request_id, event.gateway_id)
     if not event.enabled:
         state = no_longer_moved_to(state, gateway.id)
     state = state.with_map(state.map.with_gateway(replace(gateway, enabled=event.enabled)))
     return state, (Reply(event.request_id, 0),)
+
+
+def unknown_gateway(state: State, request_id: int, gateway_id: str) -> Handled:
+    known = ", ".join(g.id for g in state.map.gateways) or "none"
+    return state, (Reply(request_id, errno.EINVAL, f"gateway {gateway_id!r} is not in {state.map.pool}/"
+                         f"{state.map.group}, where there are: {known}"),)
 
 
 def no_longer_moved_to(state: State, gateway_id: str) -> State:
@@ -95,6 +99,16 @@ def set_timing(state: State, event: SetTiming, now: float) -> Handled:
     return state.with_soft(failback_doubling=event.failback_doubling), (Reply(event.request_id, 0),)
 
 
+def settle_timing(state: State, now: float) -> State:
+    """W shrinks only when every lease given out under the longer timing is certainly over."""
+    acked = state.soft.timing_acked
+    gateway_map = state.map
+    if gateway_map.lease_wait_s > gateway_map.timing.lease_wait_s and acked is not None:
+        if acked[0] == gateway_map.timing and now >= acked[1] + gateway_map.lease_wait_s:
+            return state.with_map(replace(gateway_map, lease_wait_s=gateway_map.timing.lease_wait_s))
+    return state
+
+
 def not_yet(state: State, request_id: int) -> Handled:
     return state, (Reply(request_id, errno.EAGAIN, "this mgr is still taking over the gateway map of "
                          f"{state.map.pool}/{state.map.group}: try again in a moment"),)
@@ -109,6 +123,8 @@ def merge_records(state: State) -> State:
     """
     lost: List[Instance] = []
     seats_lost = not state.map.gateways
+    if seats_lost:
+        state = state.with_map(replace(state.map, disasters=state.soft.disasters))
     for record in state.soft.records:
         if state.map.gateway(record.id) is not None:
             continue

@@ -80,3 +80,6 @@ def _check_ana_group(old: AnaGroup, new: AnaGroup, gateway_map: Map) -> None:
             _check(spoke, "a writer that lives leaves only by drain or decline", old, new)
     if new.server is not None and new.server not in old.writers:
         _check(new.phase in (Phase.PROMOTING, Phase.ACTIVE), "an instance begins to serve by promotion", old, new)
+        incoming = gateway_map.current(new.server)
+        frozen = incoming is not None and gateway_map.frozen(incoming)
+        _check(not frozen, "nobody in a disaster location begins to serve", old, new)

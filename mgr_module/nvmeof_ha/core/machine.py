@@ -28,12 +28,13 @@ from typing import Any, Callable, Dict, Tuple
 from . import detector, handover
 from .actions import Action, Commit, Reply
 from .emission import emit
-from .events import (Beacon, BeaconReceived, Command, Committed, Confirmation, CreateGateway, DeleteGateway, Deposed,
-                     Event, Fenced, FenceFailed, GatewayStored, MoveAnaGroup, Outcome, SetEnabled, SetTiming, TargetState,
-                     Tick)
+from .events import (Beacon, BeaconReceived, ClearDisaster, Command, Committed, Confirmation, CreateGateway,
+                     DeleteGateway, Deposed, Event, Fenced, FenceFailed, GatewayStored, MoveAnaGroup, Outcome,
+                     SetDisaster, SetEnabled, SetLocation, SetTiming, TargetState, Tick)
 from .intent import (Handled, create, delete, merge_records, no_longer_moved_to, remove_deleted, retiring, set_enabled,
-                     set_timing)
-from .model import NO_VERSION, AnaGroup, Availability, Departed, Gateway, Instance, Map, Phase, Version
+                     set_timing, settle_timing)
+from .locations import clear_disaster, forget_recovered, set_disaster, set_location
+from .model import NO_VERSION, AnaGroup, Availability, Departed, Disaster, Gateway, Instance, Map, Phase, Version
 from .soft import Soft, State, backed_off, change, drop, note_acked, put
 from .timing import FLAP_WINDOW_S, Timing
 
@@ -44,15 +45,16 @@ Step = Tuple[State, Tuple[Action, ...]]
 
 
 def begin(found: Map, records: Tuple[Gateway, ...], ballot: int, timing: Timing, now: float,
-          failback_doubling: bool = True) -> Step:
+          failback_doubling: bool = True, disasters: Tuple[Disaster, ...] = ()) -> Step:
     """A mgr took the seats over: adopt ``found`` and commit it under the new ballot; decide nothing before that.
 
-    ``records``: what the mon KV store holds of this group's gateways; merged once the first commit is acknowledged.
+    ``records``, ``disasters``: what the mon KV store holds of this group's gateways and disaster locations; merged once
+    the first commit is acknowledged.
     """
     adopted = replace(found, timing=timing, lease_wait_s=max(found.lease_wait_s, timing.lease_wait_s),
                       version=Version(ballot, found.version.epoch + 1))
     soft = Soft(records=records, failback_doubling=failback_doubling, ticked=now, hearing_since=now,
-                heard={g.id: now for g in found.gateways})
+                heard={g.id: now for g in found.gateways}, disasters=disasters)
     return State(map=adopted, ballot=ballot, in_flight=adopted, soft=soft), (Commit(adopted),)
 
 
@@ -235,6 +237,7 @@ _HANDLERS: Dict[type, Callable[[State, Any, float], Handled]] = {
     BeaconReceived: _on_beacon, Tick: _on_tick, Committed: _on_committed, GatewayStored: _on_stored,
     Fenced: _on_fenced, FenceFailed: _on_fence_failed, CreateGateway: create, DeleteGateway: delete,
     SetEnabled: set_enabled, MoveAnaGroup: handover.move, SetTiming: set_timing,
+    SetLocation: set_location, SetDisaster: set_disaster, ClearDisaster: clear_disaster,
 }
 
 
@@ -293,24 +296,14 @@ def _settle(state: State, now: float) -> State:
     """Apply every rule until nothing changes; backoffs make that end."""
     while True:
         before = state.map
-        state = _settle_timing(state, now)
+        state = settle_timing(state, now)
         for gateway in state.map.gateways:
             state = _settle_gateway(state, gateway, now)
         for group in state.map.ana_groups:
             state = _GROUP_RULES[group.phase](state, group, now)
-        state = remove_deleted(state)
+        state = forget_recovered(remove_deleted(state))
         if state.map == before:
             return state
-
-
-def _settle_timing(state: State, now: float) -> State:
-    """W shrinks only when every lease given out under the longer timing is certainly over."""
-    acked = state.soft.timing_acked
-    gateway_map = state.map
-    if gateway_map.lease_wait_s > gateway_map.timing.lease_wait_s and acked is not None:
-        if acked[0] == gateway_map.timing and now >= acked[1] + gateway_map.lease_wait_s:
-            return state.with_map(replace(gateway_map, lease_wait_s=gateway_map.timing.lease_wait_s))
-    return state
 
 
 def _settle_gateway(state: State, gateway: Gateway, now: float) -> State:

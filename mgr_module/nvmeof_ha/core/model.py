@@ -153,6 +153,13 @@ class Departed:
                 f"{self.instance} cannot be fenced: it has no address")
 
 
+class Disaster(NamedTuple):
+    """A location that an operator declared lost; ``clearing``: its recovery has begun (``locations.py``)."""
+
+    location: str
+    clearing: bool = False
+
+
 _SHAPE = {  # phase -> (has holder, has incoming)
     Phase.UNSERVED: (False, False),
     Phase.PROMOTING: (False, True),
@@ -218,6 +225,7 @@ class Map:
     ``number_floor``: the highest instance number of gateways removed since; a gateway that is created again counts on
     from there, so that an old instance of that id never looks new.  ``osd_epoch_floor``: the highest of any ANA group removed
     since; one that is made again begins with it, because its namespaces may be the same, and so what was fenced there.
+    ``disasters``: locations that were lost, and do not serve as before yet.
     """
 
     pool: str
@@ -230,10 +238,12 @@ class Map:
     lease_wait_s: float = 0.0
     number_floor: int = 0
     osd_epoch_floor: int = 0
+    disasters: Tuple[Disaster, ...] = ()
 
     def __post_init__(self) -> None:
         for kind, ids in (("gateway", [g.id for g in self.gateways]), ("ANA group", [g.id for g in self.ana_groups]),
-                          ("departed instance", [d.instance for d in self.departed])):
+                          ("departed instance", [d.instance for d in self.departed]),
+                          ("disaster location", [d.location for d in self.disasters])):
             require(len(set(ids)) == len(ids), f"{kind} named twice in {self.pool}/{self.group}: {ids}")
         owned = [g.ana_group_id for g in self.gateways]
         require(len(set(owned)) == len(owned), f"ANA group ids used twice in {self.pool}/{self.group}: {owned}")
@@ -251,6 +261,10 @@ class Map:
             if group.id == ana_group_id:
                 return group
         return None
+
+    def frozen(self, gateway: Gateway) -> bool:
+        """Its location was declared lost: it is given no ANA group until an operator clears that."""
+        return Disaster(gateway.location) in self.disasters
 
     def departure(self, instance: Instance) -> Optional[Departed]:
         return next((d for d in self.departed if d.instance == instance), None)

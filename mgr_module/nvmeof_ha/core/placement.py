@@ -32,20 +32,23 @@ def lacking_listeners(gateway_map: Map, gateway: Gateway) -> List[str]:
     return sorted(needed - {s.nqn for s in gateway.subsystems if s.listeners})
 
 
-def ready(gateway: Gateway, stored: Mapping[str, Gateway]) -> bool:
-    """Well, wanted, and with addresses that the mon KV store holds already: it may be given ANA groups."""
+def ready(gateway_map: Map, gateway: Gateway, stored: Mapping[str, Gateway]) -> bool:
+    """Well, wanted, outside a disaster location, and with addresses that the mon KV store holds already: it may be
+    given ANA groups."""
     record = stored.get(gateway.id)
     return (gateway.availability is Availability.AVAILABLE and gateway.enabled and not gateway.deleting
-            and not gateway.leaving and bool(gateway.addresses) and record is not None
+            and not gateway.leaving and not gateway_map.frozen(gateway)
+            and bool(gateway.addresses) and record is not None
             and record.instance == gateway.instance and gateway.addresses <= record.addresses)
 
 
-def unready(gateway: Gateway, stored: Mapping[str, Gateway]) -> str:
+def unready(gateway_map: Map, gateway: Gateway, stored: Mapping[str, Gateway]) -> str:
     """Why the gateway cannot be given ANA groups, "" if it can; for people."""
-    if ready(gateway, stored):
+    if ready(gateway_map, gateway, stored):
         return ""
     for so, why in ((gateway.deleting, "is being deleted"), (not gateway.enabled, "is disabled"),
-                    (gateway.leaving, "is leaving")):
+                    (gateway.leaving, "is leaving"),
+                    (gateway_map.frozen(gateway), f"is at location {gateway.location}, which is in disaster")):
         if so:
             return why
     return f"is {gateway.availability.value}" if gateway.availability is not Availability.AVAILABLE else (
@@ -59,7 +62,7 @@ def choose(gateway_map: Map, group: AnaGroup, stored: Mapping[str, Gateway], loa
     ``barred``: gateway ids that just failed to take it.  ``shaky``: were lost lately and have not been well for their
     failback delay since; taken only if nobody else covers as much.
     """
-    usable = [g for g in gateway_map.gateways if ready(g, stored) and g.id not in barred]
+    usable = [g for g in gateway_map.gateways if ready(gateway_map, g, stored) and g.id not in barred]
     if not usable:
         return None
     owner = gateway_map.gateway(group.owner)
@@ -83,6 +86,13 @@ def _held(gateway_map: Map, gateway: Gateway, but: AnaGroup) -> Tuple[int, int]:
 def better(gateway_map: Map, group: AnaGroup, candidate: Gateway, holder: Gateway) -> bool:
     """The candidate reaches namespaces of the ANA group that the holder has no listener for."""
     return covered(gateway_map, candidate, group.id)[1] > covered(gateway_map, holder, group.id)[1]
+
+
+def nearer(gateway_map: Map, group: AnaGroup, candidate: Gateway, holder: Gateway) -> bool:
+    """The candidate is where the ANA group's owner is, and the holder is not; an operator's move comes before that."""
+    owner = gateway_map.gateway(group.owner)
+    return (owner is not None and bool(owner.location) and group.moved_to is None
+            and candidate.location == owner.location != holder.location)
 
 
 def uninformed(gateway_map: Map, group: AnaGroup, holder: Gateway) -> bool:

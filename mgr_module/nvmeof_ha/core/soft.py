@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, FrozenSet, Mapping, NamedTuple, Optional, Tuple, TypeVar
 
-from .model import NO_VERSION, AnaGroup, Availability, Gateway, Instance, Map, Version
+from .model import NO_VERSION, AnaGroup, Availability, Disaster, Gateway, Instance, Map, Version
 from .timing import BACKOFF_CAP_S, Timing
 
 K = TypeVar("K")
@@ -53,14 +53,16 @@ def drop(mapping: Mapping[K, V], key: K) -> Mapping[K, V]:
 class Soft:
     """Keyed by gateway id where not said otherwise; all times are the mgr's monotonic seconds.
 
-    ``stored``: the records that the mon KV store confirmed; ``storing``: those last asked for.  ``declined``: keyed by
-    (ANA group id, gateway id).  ``uninformed_since``: ANA group id -> its holder, and since when that one has not
-    reported a subsystem that others report.  ``waiting``: (version, request id) of commands whose reply waits for a
+    ``disasters``: those that the mon KV store was last asked to hold.  ``stored``: the records that it confirmed;
+    ``storing``: those last asked for.  ``declined``: keyed by (ANA group id, gateway id).  ``uninformed_since``: ANA
+    group id -> its holder, and since when that one has not reported a subsystem that others report.  ``waiting``:
+    (version, request id) of commands whose reply waits for a
     commit.
     ``hearing_since``: since when beacons could be heard without a gap.  ``refused``: gateway id or instance -> why.
     """
 
     records: Tuple[Gateway, ...] = ()
+    disasters: Tuple[Disaster, ...] = ()
     failback_doubling: bool = True
     heard: Mapping[str, float] = field(default_factory=dict)
     sequence: Mapping[str, int] = field(default_factory=dict)

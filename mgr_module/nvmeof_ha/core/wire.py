@@ -13,7 +13,7 @@ from dataclasses import fields
 from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, Tuple, TypeVar, Union
 
 from .events import Beacon, Confirmation, Notes, Outcome, TargetState
-from .model import (NO_VERSION, AnaGroup, Availability, Departed, Gateway, Instance, Map, ModelError, Phase,
+from .model import (NO_VERSION, AnaGroup, Availability, Departed, Disaster, Gateway, Instance, Map, ModelError, Phase,
                     Subsystem, Version)
 from .timing import Timing, TimingError
 
@@ -196,6 +196,10 @@ def _departed(at: _At) -> Departed:
                                        at["osd_epoch"].maybe(_At.count)))
 
 
+def _disaster(at: _At) -> Disaster:
+    return Disaster(at["location"].name(), at["clearing"].flag())
+
+
 def _timing(at: _At) -> Timing:
     return _built(at, lambda: Timing(**{timer.name: at[timer.name].number() for timer in fields(Timing)}))
 
@@ -208,7 +212,8 @@ def encode_map(gateway_map: Map) -> bytes:
         "departed": [{"instance": _from_instance(d.instance), "addresses": sorted(d.addresses),
                       "osd_epoch": d.osd_epoch} for d in gateway_map.departed],
         "timing": gateway_map.timing.to_dict(), "lease_wait_s": gateway_map.lease_wait_s,
-        "number_floor": gateway_map.number_floor, "osd_epoch_floor": gateway_map.osd_epoch_floor})
+        "number_floor": gateway_map.number_floor, "osd_epoch_floor": gateway_map.osd_epoch_floor,
+        "disasters": [d._asdict() for d in gateway_map.disasters]})
 
 
 def decode_map(data: Union[bytes, str]) -> Map:
@@ -219,7 +224,8 @@ def decode_map(data: Union[bytes, str]) -> Map:
         gateways=at["gateways"].each(_gateway), ana_groups=at["ana_groups"].each(_ana_group),
         departed=at["departed"].each(_departed), timing=_timing(at["timing"]),
         lease_wait_s=at["lease_wait_s"].number(), number_floor=at["number_floor"].count(),
-        osd_epoch_floor=at["osd_epoch_floor"].count()))
+        osd_epoch_floor=at["osd_epoch_floor"].count(),
+        disasters=at["disasters"].each(_disaster) if "disasters" in at else ()))
 
 
 def encode_gateway_record(gateway: Gateway) -> str:
