@@ -15,10 +15,11 @@ from typing import Callable, Dict, List, Optional
 from testbed.report import aligned
 from testbed.timeline import print_line
 
-from . import namespaces
+from . import core, namespaces
 
 Figures = Dict[str, float]
 BENCHES: Dict[str, Callable[[Path, argparse.Namespace], Figures]] = {
+    'core': lambda _directory, _options: core.run(print_line),
     'namespaces': lambda directory, options: namespaces.run(directory, print_line, options.namespaces),
 }
 

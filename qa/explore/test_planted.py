@@ -17,11 +17,11 @@ from .scopes import Scope
 from .world import Budget, Violation
 
 
-def no_w(state, known, now):
+def no_w(state, known, judged, now):
     """A suspect is over at once, whether or not its lease may last."""
     if known.availability is Availability.SUSPECT and known.instance is not None:
         return machine._depart(state, known.instance, now)
-    return _settle_gateway(state, known, now)
+    return _settle_gateway(state, known, judged, now)
 
 
 def one_seat_permits(answers, floor=register.NO_VERSION):

@@ -8,6 +8,7 @@ import pytest
 
 from nvmeof_ha.core.model import (AnaGroup, Availability, Departed, Gateway, Instance, Map, ModelError, Phase,
                                   Subsystem, Version, controller_ids, smallest_free)
+from nvmeof_ha.core.release import RELEASE
 from nvmeof_ha.core.timing import FAST, Timing
 
 from .driven import GW1, GW2, ana_group, serving, stored_map
@@ -106,6 +107,21 @@ def test_namespaces_are_counted_as_the_best_informed_gateway_sees_them():
     assert serving(GW1).namespace_count() == 4
     assert serving(GW1).listener_count() == 1
     assert Subsystem("nqn", (), ((1, 5),)).namespaces_in(2) == 0
+
+
+def test_namespaces_of_a_subsystem_are_counted_as_its_best_informed_gateway_sees_them():
+    more = (Subsystem("nqn.a", ("10.0.0.9:4420",), ((1, 3), (2, 0))), Subsystem("nqn.b", (), ((1, 1),)))
+    fewer = (Subsystem("nqn.a", ("10.0.0.9:4420",), ((1, 2),)),)
+    found = stored_map((replace(serving(GW1), subsystems=more), replace(serving(GW2), subsystems=fewer)), ())
+    assert found.namespaces_by_nqn(1) == {"nqn.a": 3, "nqn.b": 1}
+    assert found.namespaces_by_nqn(2) == {}
+    same = found.with_ana_group(ana_group(1))
+    assert same.namespaces_by_nqn(1) is found.namespaces_by_nqn(1), "what the gateways report is looked at once"
+    assert same.without_gateway("gw1").namespaces_by_nqn(1) == {"nqn.a": 2}
+
+
+def test_the_release_has_a_major_a_minor_and_a_patch_number():
+    assert all(part.isdigit() for part in RELEASE.split(".")) and RELEASE.count(".") == 2
 
 
 def test_controller_ids_of_all_gateways_are_disjoint_and_allowed_by_nvme():

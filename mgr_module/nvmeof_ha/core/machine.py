@@ -297,8 +297,12 @@ def _settle(state: State, now: float) -> State:
     while True:
         before = state.map
         state = settle_timing(state, now)
+        judged = _judged(state, now)
         for gateway in state.map.gateways:
-            state = _settle_gateway(state, gateway, now)
+            settled = _settle_gateway(state, gateway, judged, now)
+            if settled.map is not state.map:
+                judged = _judged(settled, now)
+            state = settled
         for group in state.map.ana_groups:
             state = _GROUP_RULES[group.phase](state, group, now)
         state = forget_recovered(remove_deleted(state))
@@ -306,7 +310,12 @@ def _settle(state: State, now: float) -> State:
             return state
 
 
-def _settle_gateway(state: State, gateway: Gateway, now: float) -> State:
+def _judged(state: State, now: float) -> detector.Silence:
+    return detector.silence(_listened_to(state), state.map.timing, now)
+
+
+def _settle_gateway(state: State, gateway: Gateway, judged: detector.Silence, now: float) -> State:
+    """``judged``: of the gateways as they are now."""
     if gateway.instance is None:
         return state
     if gateway.availability is Availability.SUSPECT:
@@ -317,7 +326,6 @@ def _settle_gateway(state: State, gateway: Gateway, now: float) -> State:
         return _depart(state, gateway.instance, now) if over else state
     if gateway.id in state.soft.stuck or _disobeys(state, gateway, now):
         return _suspect(state, gateway)
-    judged = detector.silence(_listened_to(state), state.map.timing, now)
     if judged.mass != state.soft.mass_silence:
         state = state.with_soft(mass_silence=judged.mass)
     return _suspect(state, gateway) if gateway.id in judged.silent else state

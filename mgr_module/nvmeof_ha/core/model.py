@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import FrozenSet, Iterable, NamedTuple, Optional, Tuple
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, Dict, FrozenSet, Iterable, Mapping, NamedTuple, Optional, Tuple
 
 from .timing import Timing
 
@@ -290,11 +292,11 @@ class Map:
 
     def with_ana_group(self, ana_group: AnaGroup) -> "Map":
         others = [g for g in self.ana_groups if g.id != ana_group.id]
-        return replace(self, ana_groups=tuple(sorted(others + [ana_group], key=lambda g: g.id)))
+        return self._with(ana_groups=tuple(sorted(others + [ana_group], key=lambda g: g.id)))
 
     def with_departed(self, departed: Departed) -> "Map":
         others = [d for d in self.departed if d.instance != departed.instance]
-        return replace(self, departed=tuple(sorted(others + [departed], key=lambda d: d.instance)))
+        return self._with(departed=tuple(sorted(others + [departed], key=lambda d: d.instance)))
 
     def without_gateway(self, gateway_id: str) -> "Map":
         gone = [g.last_number for g in self.gateways if g.id == gateway_id]
@@ -312,12 +314,53 @@ class Map:
 
     def namespaces_in(self, ana_group_id: int) -> int:
         """Namespaces of an ANA group as the gateways report them (all see the same; a late one sees fewer)."""
-        counts = [sum(s.namespaces_in(ana_group_id) for s in g.subsystems) for g in self.gateways]
-        return max(counts, default=0)
+        return self._reported.most.get(ana_group_id, 0)
+
+    def namespaces_by_nqn(self, ana_group_id: int) -> Mapping[str, int]:
+        """The same for each subsystem that has any."""
+        return self._reported.by_nqn.get(ana_group_id, _NOTHING)
+
+    @cached_property
+    def _reported(self) -> "_Reported":
+        """Computed once: with many gateways this is most of what a step would cost."""
+        return _reported(self.gateways)
+
+    def _with(self, **changes: Any) -> "Map":
+        made = replace(self, **changes)
+        if made.gateways is self.gateways and "_reported" in self.__dict__:
+            made.__dict__["_reported"] = self._reported
+        return made
 
     def content(self) -> "Map":
         """The map without its version: equal contents need no new commit."""
-        return replace(self, version=NO_VERSION)
+        return self._with(version=NO_VERSION)
+
+
+_NOTHING: Mapping[str, int] = MappingProxyType({})
+
+
+class _Reported(NamedTuple):
+    """Namespaces as the gateways report them.  ``most``: by ANA group, of the gateway that has most of them;
+    ``by_nqn``: by ANA group and subsystem."""
+
+    most: Mapping[int, int]
+    by_nqn: Mapping[int, Mapping[str, int]]
+
+
+def _reported(gateways: Iterable[Gateway]) -> _Reported:
+    most: Dict[int, int] = {}
+    by_nqn: Dict[int, Dict[str, int]] = {}
+    for gateway in gateways:
+        here: Dict[int, int] = {}
+        for subsystem in gateway.subsystems:
+            for ana_group_id, count in dict(subsystem.namespaces).items():
+                if count:
+                    here[ana_group_id] = here.get(ana_group_id, 0) + count
+                    of_group = by_nqn.setdefault(ana_group_id, {})
+                    of_group[subsystem.nqn] = max(count, of_group.get(subsystem.nqn, 0))
+        for ana_group_id, count in here.items():
+            most[ana_group_id] = max(count, most.get(ana_group_id, 0))
+    return _Reported(most, by_nqn)
 
 
 def controller_ids(ana_group_id: int) -> Tuple[int, int]:

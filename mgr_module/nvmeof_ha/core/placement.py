@@ -6,24 +6,19 @@ least loaded, lowest id.  Pure ranking: it changes nothing and knows no phase; `
 
 from __future__ import annotations
 
-from typing import FrozenSet, Iterable, List, Mapping, Optional, Tuple
+from typing import Dict, FrozenSet, Iterable, List, Mapping, Optional, Tuple
 
-from .model import AnaGroup, Availability, Gateway, Map
+from .model import AnaGroup, Availability, Gateway, Instance, Map
 from .timing import BACKOFF_CAP_S, FLAP_WINDOW_S
 
 
 def covered(gateway_map: Map, gateway: Gateway, ana_group_id: int) -> Tuple[bool, int]:
     """(complete, namespaces): does the gateway have a listener for every subsystem with namespaces in the ANA group,
     and how many of its namespaces do its listeners reach."""
-    needed: dict = {}
-    for other in gateway_map.gateways:
-        for subsystem in other.subsystems:
-            count = subsystem.namespaces_in(ana_group_id)
-            if count:
-                needed[subsystem.nqn] = max(count, needed.get(subsystem.nqn, 0))
+    needed = gateway_map.namespaces_by_nqn(ana_group_id)
     listening = {s.nqn for s in gateway.subsystems if s.listeners}
     reached = sum(count for nqn, count in needed.items() if nqn in listening)
-    return set(needed) <= listening, reached
+    return listening.issuperset(needed), reached
 
 
 def lacking_listeners(gateway_map: Map, gateway: Gateway) -> List[str]:
@@ -67,20 +62,24 @@ def choose(gateway_map: Map, group: AnaGroup, stored: Mapping[str, Gateway], loa
         return None
     owner = gateway_map.gateway(group.owner)
     location = "" if owner is None else owner.location
+    held = _held(gateway_map, group)
 
     def rank(gateway: Gateway) -> Tuple:
         complete, reached = covered(gateway_map, gateway, group.id)
-        served, namespaces = _held(gateway_map, gateway, group)
+        served, namespaces = held.get(gateway.instance, (0, 0))
         return (not complete, -reached, gateway.id in shaky, gateway.id != group.home, gateway.location != location,
                 namespaces, served, load.get(gateway.id, 0), gateway.id)
     return min(usable, key=rank)
 
 
-def _held(gateway_map: Map, gateway: Gateway, but: AnaGroup) -> Tuple[int, int]:
-    """ANA groups and namespaces that the gateway serves already, ``but`` not counted."""
-    groups = [g for g in gateway_map.ana_groups
-              if g.server is not None and g.server == gateway.instance and g.id != but.id]
-    return len(groups), sum(gateway_map.namespaces_in(g.id) for g in groups)
+def _held(gateway_map: Map, but: AnaGroup) -> Dict[Optional[Instance], Tuple[int, int]]:
+    """ANA groups and namespaces that each instance serves already, ``but`` not counted."""
+    held: Dict[Optional[Instance], Tuple[int, int]] = {}
+    for group in gateway_map.ana_groups:
+        if group.server is not None and group.id != but.id:
+            groups, namespaces = held.get(group.server, (0, 0))
+            held[group.server] = groups + 1, namespaces + gateway_map.namespaces_in(group.id)
+    return held
 
 
 def better(gateway_map: Map, group: AnaGroup, candidate: Gateway, holder: Gateway) -> bool:
@@ -98,8 +97,7 @@ def nearer(gateway_map: Map, group: AnaGroup, candidate: Gateway, holder: Gatewa
 def uninformed(gateway_map: Map, group: AnaGroup, holder: Gateway) -> bool:
     """Others report a subsystem with namespaces of the ANA group that the holder does not report at all: they learn of
     a change of the configuration one after the other."""
-    known = {s.nqn for s in holder.subsystems}
-    return any(s.nqn not in known and s.namespaces_in(group.id) for g in gateway_map.gateways for s in g.subsystems)
+    return not {s.nqn for s in holder.subsystems}.issuperset(gateway_map.namespaces_by_nqn(group.id))
 
 
 def failback_due_s(delay_s: float, well_since_s: float, flaps_s: Iterable[float], now: float, doubling: bool) -> float:
