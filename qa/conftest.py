@@ -28,6 +28,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(LayerFigures(config.getoption('--json')), 'layer_figures')
     # By default SIGTERM ends the interpreter at once, and the cluster would stay behind.
     signal.signal(signal.SIGTERM, lambda *_: pytest.exit('ended by SIGTERM', returncode=143))
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # So a shell starts what runs in the background; programs under test would ignore Ctrl-C, too.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope='session')
