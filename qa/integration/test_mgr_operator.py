@@ -6,13 +6,16 @@ from __future__ import annotations
 
 import errno
 import json
-from typing import Any, Iterator, Set, Tuple
+import urllib.request
+from typing import Any, Dict, Iterator, Set, Tuple
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from mgr_peer import NQN, Peer, SeatReader, connect, module_options
 from nvmeof_ha.core.model import Phase
 from nvmeof_ha.transitions import decode_pages
+from testbed import status_page
 from testbed.cluster import Cluster
 from testbed.gateway import nvme_gw
 from testbed.waiting import wait_until
@@ -127,6 +130,35 @@ def recorded(cluster: Cluster, ana_group: int = 0) -> list:
     code, output, _ = ask(cluster, 'history', 'rbd', GROUP, format='json')
     records = json.loads(output)['groups'][0]['records'] if code == 0 else []
     return [record for record in records if ana_group in (0, record['anagrp_id'])]
+
+
+def scraped(cluster: Cluster) -> Dict[str, Dict[Tuple[str, ...], float]]:
+    """What the active mgr tells Prometheus of the pair: series name -> values of the other labels -> value."""
+    with urllib.request.urlopen(f'{status_page.url(cluster)}metrics', timeout=10) as answer:
+        assert answer.headers['Content-Type'].startswith('text/plain; version=0.0.4')
+        text = answer.read().decode()
+    found: Dict[str, Dict[Tuple[str, ...], float]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.labels.get('group', GROUP) == GROUP:
+                other = tuple(v for k, v in sorted(sample.labels.items()) if k not in ('pool', 'group'))
+                found.setdefault(sample.name, {})[other] = sample.value
+    return found
+
+
+def test_prometheus_is_told_of_the_pair_by_the_active_mgr(pair):
+    mgr = pair[0]
+    status_page.enable(mgr)
+    wait_until(lambda: status_page.url(mgr), 60, 'the page to be served')
+    wait_until(lambda: 'nvmeof_ha_mgr_beacon_grace_seconds' in scraped(mgr), 60, 'the mons to tell the grace')
+    told = scraped(mgr)
+    assert told['nvmeof_ha_group_looked_after'] == {(): 1} and told['nvmeof_ha_mgr_standbys'][()] >= 0
+    assert told['nvmeof_ha_mgr_beacon_grace_seconds'][()] > 0
+    assert told['nvmeof_ha_ana_group_phase']['1', 'ACTIVE'] == told['nvmeof_ha_ana_group_phase']['2', 'ACTIVE'] == 1
+    assert {('1', 'gw1', 'gw1'), ('2', 'gw2', 'gw2')} == set(told['nvmeof_ha_ana_group_holder_info'])
+    assert set(told['nvmeof_ha_gateway_beacon_age_seconds']) == {('gw1',), ('gw2',)}
+    assert told['nvmeof_ha_mgr_tick_lateness_seconds_count'][()] > 0
+    assert set(told['nvmeof_ha_seat_probe_duration_seconds_count']) == {('0',), ('1',), ('2',)}
 
 
 @pytest.mark.parametrize('verb, groups, more, code, said', [

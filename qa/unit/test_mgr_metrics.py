@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -14,7 +14,7 @@ from nvmeof_ha.core.soft import Acked, Soft
 from nvmeof_ha.health_mgr import MgrView
 from nvmeof_ha.hearing import Said
 from nvmeof_ha.kv_records import GroupKey
-from nvmeof_ha.measures import BOUNDS_S, Histogram, Measured, Pace, SeatTimes, Totals
+from nvmeof_ha.measures import BOUNDS_S, Durations, Histogram, Measured, Pace, SeatTimes, Totals
 from nvmeof_ha.metrics import Seen, exposition
 from nvmeof_ha.metrics_text import Family, Samples
 from nvmeof_ha.status import Status
@@ -74,6 +74,15 @@ def test_gateways_and_ana_groups_are_told_as_they_are():
                         ('ana_repairs_total', 2), ('host_connections', 4), ('io_operations_per_second', 731)):
         assert found[f'nvmeof_ha_gateway_{name}'] == {(gw1,): value}, 'nothing of a gateway that does not run'
     assert found['nvmeof_ha_fence_failures'] == {(): 1} and found['nvmeof_ha_unfenced_instances'] == {(): 1}
+
+
+def every_sample() -> List[Any]:
+    """One of each kind, for the tests of what is made of them."""
+    totals, times = Totals(), SeatTimes(Durations(), Durations())
+    totals.note(failover(1))
+    text = exposition({KEY: seen(measured=Measured(seats={0: times}), totals=totals)}, MgrView(1, 30.0),
+                      {'NVMEOF_GATEWAY_DOWN': {'severity': 'warning', 'count': 1}}, 100.0)
+    return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
 
 
 def test_an_agent_that_is_too_old_to_say_more_has_its_load_only():
