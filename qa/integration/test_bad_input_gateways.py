@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Iterator
 
@@ -16,6 +17,7 @@ from nvmeof_ha.core import register, wire
 from nvmeof_ha.core.events import Beacon
 from nvmeof_ha.core.model import Instance, Version
 from served_pair import ServedPair
+from target_sim.target_process import RpcClient
 from testbed.cluster import Cluster
 from testbed.daemon import Daemon
 from testbed.gateway import nvme_gw
@@ -94,6 +96,22 @@ def test_beacons_of_strangers_older_instances_and_earlier_moments_change_nothing
 
 def test_health_names_a_subsystem_that_allows_any_host(pair):
     wait_for_health(pair.cluster, 'NVMEOF_HA_EXPOSED', f'subsystem {pair.nqn} allows any host')
+
+
+ON_A_BUSY_MACHINE = {'NVMEOF_HA_CONTROL_OBJECTS', 'NVMEOF_HA_MGR_LATE', 'NVMEOF_HA_MASS_SILENCE', 'NVMEOF_HA_SEATS_CLOSE'}
+
+
+def test_health_tells_of_an_ana_state_set_by_hand_and_of_nothing_else_that_is_well(pair):
+    checks = pair.cluster.ceph_json('health', 'detail')['checks']
+    told = {code for code, check in checks.items() if code.startswith('NVMEOF_')
+            and any(f'rbd/{pair.group}' in line['message'] for line in check['detail'])}
+    assert told - ON_A_BUSY_MACHINE <= {'NVMEOF_HA_EXPOSED', 'NVMEOF_HA_BAD_BEACON'}
+    with closing(RpcClient(pair.two.rpc_socket)) as target:
+        where = {'trtype': 'TCP', 'adrfam': 'IPv4', 'traddr': pair.two.address, 'trsvcid': str(pair.two.listener_port)}
+        target.call('nvmf_subsystem_listener_set_ana_state', nqn=pair.nqn, ana_state='non_optimized', anagrpid=1,
+                    listen_address=where)
+    wait_for_health(pair.cluster, 'NVMEOF_HA_ANA_DRIFT', f'gateway {pair.two.name} found ANA states that it had not set')
+    pair.wait_well()
 
 
 def test_each_gateway_tells_the_whole_group_and_its_counters(pair):
