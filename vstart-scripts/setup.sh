@@ -17,6 +17,7 @@ packages=(
     ceph-mon ceph-mgr ceph-mgr-modules-core ceph-osd ceph-common   # the cluster
     python3 python3-rados python3-rbd python3-venv
     python3-cherrypy3                                               # the mgr module's status page
+    chromium-headless-shell fonts-dejavu-core                       # a browser that looks at the page
     qemu-system-x86 gcc libc6-dev binutils                          # the Linux guest and its programs
     iproute2 nftables procps                                        # hosts of a test's own, and cut links between them
 )

@@ -17,6 +17,7 @@ from wsgiref.util import setup_testing_defaults
 import pytest
 
 from nvmeof_ha import options
+from nvmeof_ha.health import NOT_RUNNING_S, Health
 from nvmeof_ha.options import WebOptions
 from nvmeof_ha.web import STOP_S, WebServer
 from nvmeof_ha.web_app import PAGE, Signpost, StatusSite
@@ -314,6 +315,15 @@ def test_once_stopped_the_module_is_not_called_any_more(feed):
     server.stop()
     stopped = time.monotonic()
     assert server.join(20) and all(at <= stopped for at in called)
+
+
+def test_health_says_what_lasts_and_bears_with_what_passes():
+    health = Health()
+    assert not health.checks({}, '', 0.0, 'mgr x: no port')
+    assert not health.checks({}, '', NOT_RUNNING_S - 1, 'mgr x: no port')
+    found = health.checks({}, '', NOT_RUNNING_S, 'mgr x: no port')['NVMEOF_HA_PAGE']
+    assert (found['severity'], found['detail']) == ('warning', ['mgr x: no port'])
+    assert not health.checks({}, '', NOT_RUNNING_S + 1, '')
 
 
 # ---- options ------------------------------------------------------------------------------------------------------

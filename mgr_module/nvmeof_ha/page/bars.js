@@ -30,8 +30,10 @@ function bar(record, most_s, width) {
     at += wide;
     const text = duration(took_s);
     return svg("g", {}, svg("title", {}, `${step(what)}: ${text}`),
-      svg("rect", { x: left.toFixed(1), y: 0, width: Math.max(0, wide).toFixed(1), height: BAR_PX, class: kind(what) }),
-      text.length * LETTER_PX + 8 < wide ? svg("text", { x: (left + 4).toFixed(1), y: 14, class: "inside" }, text) : null);
+      svg("rect", { x: left.toFixed(1), y: 0, width: Math.max(0, wide).toFixed(1), height: BAR_PX,
+        class: kind(what) }),
+      text.length * LETTER_PX + 8 < wide
+        ? svg("text", { x: (left + 4).toFixed(1), y: 14, class: "inside" }, text) : null);
   });
   return svg("svg", { role: "img", width, height: BAR_PX, viewBox: `0 0 ${width} ${BAR_PX}`,
     "aria-label": steps(record).map(({ what, took_s }) => `${step(what)} ${duration(took_s)}`).join(", ") }, parts);
@@ -42,13 +44,15 @@ function inWords(records) {
     .sort((one, other) => order(one) - order(other));
   const rows = records.map((record) => ({
     key: `bar${record.number}`,
-    cells: [clock(Date.parse(record.began) / 1000, true), title(record), duration(record.took_s), ...columns.map((what) => {
-      const of = steps(record).filter((s) => s.what === what);
-      return of.length ? duration(of.reduce((sum, s) => sum + s.took_s, 0)) : "";
-    })],
+    cells: [clock(Date.parse(record.began) / 1000, true), title(record), duration(record.took_s),
+      ...columns.map((what) => {
+        const of = steps(record).filter((s) => s.what === what);
+        return of.length ? duration(of.reduce((sum, s) => sum + s.took_s, 0)) : "";
+      })],
   }));
   return el("details", { "data-key": "phases" }, el("summary", {}, "Phase durations as a table"),
-    table("How long each part took, newest first", ["Began (UTC)", "Failover of", "In all", ...columns.map(step)], rows));
+    table("How long each part took, newest first", ["Began (UTC)", "Failover of", "In all", ...columns.map(step)],
+      rows));
 }
 
 function order(what) {
@@ -66,8 +70,9 @@ export function failovers(records, width) {
   const present = [...new Set(last.flatMap((r) => steps(r).map((s) => s.what)))].sort((a, b) => order(a) - order(b));
   return el("section", { class: "picture", "data-key": "failovers" }, el("h3", {}, "Phases of the last failovers"),
     el("ol", { class: "bars" }, last.map((record) => el("li", { "data-key": `${record.number}` },
-      el("p", {}, el("time", { datetime: record.began }, clock(Date.parse(record.began) / 1000, true)), " ", title(record), ": ",
-        el("strong", {}, duration(record.took_s)), record.outcome === "done" ? "" : ` (${record.outcome})`),
+      el("p", {}, el("time", { datetime: record.began }, clock(Date.parse(record.began) / 1000, true)), " ",
+        title(record), ": ", el("strong", {}, duration(record.took_s)),
+        record.outcome === "done" ? "" : ` (${record.outcome})`),
       bar(record, most_s, width)))),
     el("ul", { class: "legend" }, present.map((what) => el("li", {},
       el("span", { class: `swatch ${kind(what)}`, "aria-hidden": "true" }), step(what)))),

@@ -31,10 +31,11 @@ export function table(caption, heads, rows) {
     el("caption", {}, caption),
     el("thead", { role: "rowgroup" }, el("tr", { role: "row" },
       heads.map((head) => el("th", { role: "columnheader", scope: "col" }, head)))),
-    el("tbody", { role: "rowgroup" }, rows.map(({ key, cells, kind }) => el("tr", { role: "row", "data-key": key, class: kind },
+    el("tbody", { role: "rowgroup" }, rows.map(({ key, cells }) => el("tr", { role: "row", "data-key": key },
       cells.map((cell, at) => (at === 0
         ? el("th", { role: "rowheader", scope: "row", "data-label": heads[at] }, cell)
-        : el("td", { role: "cell", "data-label": heads[at], class: blank(cell) && "blank" }, blank(cell) ? "" : cell)))))));
+        : el("td", { role: "cell", "data-label": heads[at], class: blank(cell) && "blank" },
+          blank(cell) ? "" : cell)))))));
 }
 
 function blank(cell) {
@@ -52,7 +53,8 @@ function phaseMark(group) {
 }
 
 function gatewayMark(gateway) {
-  const kind = { AVAILABLE: "good", SUSPECT: "moving", UNAVAILABLE: "bad", CREATED: "idle" }[gateway.availability] || "moving";
+  const kinds = { AVAILABLE: "good", SUSPECT: "moving", UNAVAILABLE: "bad", CREATED: "idle" };
+  const kind = kinds[gateway.availability] || "moving";
   return mark(kind === "good" && (!gateway.enabled || gateway.leaving || gateway.deleting) ? "idle" : kind,
     availability(gateway));
 }
@@ -68,17 +70,20 @@ export function anaGroups(group, colour) {
 }
 
 export function gateways(group, colour) {
+  const located = group.gateways.some((gateway) => gateway.location);
   const rows = group.gateways.map((gateway) => ({
     key: `gw${gateway.id}`,
-    cells: [chip(gateway.id, colour), gatewayMark(gateway), gateway.serves.join(", ") || el("span", { class: "none" }, "nothing"),
-      `${gateway.anagrp_id}`, `${gateway.listeners}`, `${gateway.hosts}`, gateway.location,
+    cells: [chip(gateway.id, colour), gatewayMark(gateway),
+      gateway.serves.join(", ") || el("span", { class: "none" }, "nothing"),
+      `${gateway.anagrp_id}`, `${gateway.listeners}`, `${gateway.hosts}`, ...(located ? [gateway.location] : []),
       gateway.beacon_age_s === null ? "" : `${duration(gateway.beacon_age_s)} ago`,
       gateway.instance === null ? "" : el("code", {}, gateway.instance),
-      gateway.problems.length > 1 ? el("ul", {}, gateway.problems.map((text) => el("li", {}, text))) : gateway.problems],
+      gateway.problems.length > 1 ? el("ul", {}, gateway.problems.map((text) => el("li", {}, text)))
+        : gateway.problems],
   }));
   return table("Gateways",
-    ["Gateway", "State", "Serves ANA group", "Owns", "Listeners", "Host connections", "Location", "Last beacon", "Instance",
-      "Problems"], rows);
+    ["Gateway", "State", "Serves ANA group", "Owns", "Listeners", "Host connections", ...(located ? ["Location"] : []),
+      "Last beacon", "Instance", "Problems"], rows);
 }
 
 export function tiles(group, at, last) {
@@ -90,11 +95,13 @@ export function tiles(group, at, last) {
   const tile = (name, value, note, kind) => el("div", { class: `tile ${kind}` }, el("dt", {}, name),
     el("dd", {}, el("strong", {}, value), " ", el("span", {}, note)));
   return el("dl", { class: "tiles" },
-    tile("Gateways", `${well} of ${group.gateways.length}`, "available", well < group.gateways.length ? "attention" : "well"),
+    tile("Gateways", `${well} of ${group.gateways.length}`, "available",
+      well < group.gateways.length ? "attention" : "well"),
     tile("ANA groups", `${served} of ${used.length}`, away ? `served, ${away} not by its owner` : "served",
       served < used.length ? "trouble" : away ? "attention" : "well"),
     tile("Namespaces", `${namespaces}`, `in ${count(used.length, "ANA group")}`, "well"),
-    last ? tile("Last failover", duration(last.took_s), `${duration(Math.max(0, at - Date.parse(last.began) / 1000))} ago`, "well")
+    last ? tile("Last failover", duration(last.took_s),
+      `${duration(Math.max(0, at - Date.parse(last.began) / 1000))} ago`, "well")
       : tile("Last failover", "none", "recorded", "well"));
 }
 
@@ -103,9 +110,10 @@ export function history(records, colour) {
   const rows = newest.map((record) => ({
     key: `record${record.number}`,
     cells: [clock(Date.parse(record.began) / 1000, true),
-      record.kind + (record.outcome === "done" ? "" : ` (${record.outcome})`), record.anagrp_id === null ? "" : `${record.anagrp_id}`,
-      record.from === null ? "" : chip(gatewayOf(record.from), colour), record.to === null ? "" : chip(gatewayOf(record.to), colour),
-      duration(record.took_s), record.cause],
+      record.kind + (record.outcome === "done" ? "" : ` (${record.outcome})`),
+      record.anagrp_id === null ? "" : `${record.anagrp_id}`,
+      record.from === null ? "" : chip(gatewayOf(record.from), colour),
+      record.to === null ? "" : chip(gatewayOf(record.to), colour), duration(record.took_s), record.cause],
   }));
   return el("details", { "data-key": "history" },
     el("summary", {}, `History as a table: ${newest.length < records.length ? `the last ${newest.length} of ` : ""}`
@@ -120,6 +128,7 @@ export function health(checks) {
   return [el("section", { class: "health", "aria-labelledby": "health-title", "data-key": "health" },
     el("h2", { id: "health-title" }, "Health"),
     el("ul", {}, checks.map((check) => el("li", { class: check.severity, "data-key": check.code },
-      mark(check.severity === "error" ? "bad" : "moving", `${check.severity === "error" ? "Error" : "Warning"}: ${check.summary}`),
+      mark(check.severity === "error" ? "bad" : "moving",
+        `${check.severity === "error" ? "Error" : "Warning"}: ${check.summary}`),
       el("ul", {}, check.detail.map((text) => el("li", {}, text)))))))];
 }

@@ -37,7 +37,8 @@ function section(group, number, wide) {
   const range_s = ranges.get(name) || RANGES[1][0];
   return el("section", { class: "group", id, "aria-labelledby": `${id}-title`, tabindex: "-1", "data-key": name },
     el("h2", { id: `${id}-title` }, name, group.version ? el("small", {}, `map ${group.version}`) : null),
-    group.problem ? el("p", { class: "note" }, group.looked_after ? group.problem : `Not looked after: ${group.problem}`) : null,
+    group.problem ? el("p", { class: "note" }, `${group.looked_after ? "" : "Not looked after: "}${group.problem}`)
+      : null,
     tiles(group, status.at, group.last_failover),
     anaGroups(group, colour),
     gateways(group, colour),
@@ -77,7 +78,8 @@ function differences(before, after) {
     for (const ana of group.ana_groups) {
       const was = old && old.ana_groups.find((other) => other.id === ana.id);
       if (!was || was.phase !== ana.phase || was.holder !== ana.holder) {
-        found.push(`${nameOf(group)}: ANA group ${ana.id} is ${phase(ana.phase)}${ana.holder ? ` by ${ana.holder}` : ""}`);
+        const by = ana.holder ? ` by ${ana.holder}` : "";
+        found.push(`${nameOf(group)}: ANA group ${ana.id} is ${phase(ana.phase)}${by}`);
       }
     }
   }

@@ -6,14 +6,15 @@ import { clock, count, duration, gatewayOf, phase } from "./words.js";
 export const RANGES = [[600, "10 min"], [3600, "1 h"], [6 * 3600, "6 h"], [86400, "24 h"], [7 * 86400, "7 d"]];
 const LABEL_PX = 58;
 const LANE_PX = 26;
-const GAP_PX = 8;
+const GAP_PX = 10;
 const AXIS_PX = 22;
 const THINNEST_PX = 3;
+const MARK_PX = 3;
 const LETTER_PX = 7.2;
 const TICKS_S = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800];
 
-// One ANA group's past, oldest first: {from, to, holder} while somebody (or nobody) served it, {from, to, record} while it
-// changed, and {from, to, phase} for what lasts now.
+// One ANA group's past, oldest first: {from, to, holder} while somebody (or nobody) served it, {from, to, record} while
+// it changed, and {from, to, phase} for what lasts now.
 export function past(ana, records, now) {
   const found = [];
   let at = -Infinity;
@@ -50,9 +51,10 @@ function kindOf(part, colour) {
 function told(part) {
   const when = `${Number.isFinite(part.from) ? `from ${clock(part.from, true)}` : "before"} to ${clock(part.to)}`;
   if (part.record) {
-    return `${part.record.kind} (${part.record.outcome}), ${duration(part.record.took_s)}, ${when}: ${part.record.cause}`;
+    const { kind, outcome, took_s, cause } = part.record;
+    return `${kind} (${outcome}), ${duration(took_s)}, ${when}: ${cause}`;
   }
-  return part.phase ? `${phase(part.phase)} ${when}` : `${part.holder === null ? "served by nobody" : part.holder} ${when}`;
+  return `${part.phase ? phase(part.phase) : part.holder === null ? "served by nobody" : part.holder} ${when}`;
 }
 
 function lane(ana, parts, x, y, width, colour) {
@@ -67,8 +69,10 @@ function lane(ana, parts, x, y, width, colour) {
     }
     const name = part.holder || "";
     const fits = name && name.length * LETTER_PX + 12 < wide;
+    const above = part.record || part.phase ? MARK_PX : 0;   // a change of some milliseconds must be found
     return { part, node: svg("g", {}, svg("title", {}, told(part)),
-      svg("rect", { x: at.toFixed(1), y, width: wide.toFixed(1), height: LANE_PX, class: kindOf(part, colour) }),
+      svg("rect", { x: at.toFixed(1), y: y - above, width: wide.toFixed(1), height: LANE_PX + 2 * above,
+        class: kindOf(part, colour) }),
       fits ? svg("text", { x: (at + 6).toFixed(1), y: y + 17, class: "inside" }, name) : null) };
   }).filter((found) => found);
   // What is short lies above what lasts, else it could not be seen.
@@ -91,6 +95,10 @@ function axis(from, to, x, y, width) {
   return nodes;
 }
 
+function by(ana) {
+  return ana.holder ? ` by ${ana.holder}` : "";
+}
+
 function picture(group, records, now, range_s, width, colour) {
   const from = now - range_s;
   const x = (at) => LABEL_PX + Math.max(0, at - from) / range_s * (width - LABEL_PX);
@@ -100,12 +108,12 @@ function picture(group, records, now, range_s, width, colour) {
   const failovers = inside.filter((r) => r.kind === "failover").length;
   const summary = `Who served each ANA group in the last ${RANGES.find(([s]) => s === range_s)[1]}: `
     + `${count(failovers, "failover")}, ${count(inside.length - failovers, "other change")}. `
-    + group.ana_groups.map((ana) => `ANA group ${ana.id} is ${phase(ana.phase)}${ana.holder ? ` by ${ana.holder}` : ""}`).join(", ")
+    + group.ana_groups.map((ana) => `ANA group ${ana.id} is ${phase(ana.phase)}${by(ana)}`).join(", ")
     + ". The history below tells the same as a table.";
   return svg("svg", { role: "img", "aria-label": summary, width, height: height + AXIS_PX,
     viewBox: `0 0 ${width} ${height + AXIS_PX}` },
   axis(from, now, x, height, width),
-  group.ana_groups.map((ana, row) => lane(ana, parts[row], x, row * (LANE_PX + GAP_PX), width, colour)));
+  group.ana_groups.map((ana, row) => lane(ana, parts[row], x, MARK_PX + row * (LANE_PX + GAP_PX), width, colour)));
 }
 
 function legend(group, records, colour) {
@@ -119,7 +127,7 @@ function legend(group, records, colour) {
 export function timeline(group, records, now, range_s, width, colour, choose) {
   return el("section", { class: "picture", "data-key": "timeline" },
     el("div", { class: "head" }, el("h3", {}, "Timeline"),
-      el("div", { class: "ranges", role: "group", "aria-label": "Time shown" }, RANGES.map(([seconds, name]) => el("button",
-        { type: "button", "aria-pressed": `${seconds === range_s}`, onclick: () => choose(seconds) }, name)))),
+      el("div", { class: "ranges", role: "group", "aria-label": "Time shown" }, RANGES.map(([seconds, name]) =>
+        el("button", { type: "button", "aria-pressed": `${seconds === range_s}`, onclick: () => choose(seconds) }, name)))),
     picture(group, records, now, range_s, width, colour), legend(group, records, colour));
 }
