@@ -15,13 +15,25 @@ from typing import Callable, Dict, List, Optional
 from testbed.report import aligned
 from testbed.timeline import print_line
 
-from . import core, namespaces
+from . import core, failovers, namespaces
 
 Figures = Dict[str, float]
-BENCHES: Dict[str, Callable[[Path, argparse.Namespace], Figures]] = {
-    'core': lambda _directory, _options: core.run(print_line),
-    'namespaces': lambda directory, options: namespaces.run(directory, print_line, options.namespaces),
-}
+
+
+def _core(_directory: Path, options: argparse.Namespace) -> List[Figures]:
+    return [core.run(print_line) for _ in range(options.runs)]
+
+
+def _failovers(directory: Path, options: argparse.Namespace) -> List[Figures]:
+    return failovers.run(directory, print_line, options.runs)
+
+
+def _namespaces(directory: Path, options: argparse.Namespace) -> List[Figures]:
+    return [namespaces.run(directory / str(number), print_line, options.namespaces) for number in range(options.runs)]
+
+
+BENCHES: Dict[str, Callable[[Path, argparse.Namespace], List[Figures]]] = {
+    'core': _core, 'failovers': _failovers, 'namespaces': _namespaces}
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
@@ -29,15 +41,14 @@ def main(arguments: Optional[List[str]] = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     measured: Dict[str, List[Figures]] = {}
     for name in options.only or list(BENCHES):
-        for number in range(options.runs):
-            print_line(f'{name}, run {number + 1} of {options.runs}')
-            directory = Path(tempfile.mkdtemp(prefix=f'nvmeof-ha-bench-{name}-', dir='/tmp'))
-            try:
-                measured.setdefault(name, []).append(BENCHES[name](directory / 'cluster', options))
-            except BaseException:
-                print_line(f'the logs are in {directory}')
-                raise
-            shutil.rmtree(directory)
+        print_line(name)
+        directory = Path(tempfile.mkdtemp(prefix=f'nvmeof-ha-bench-{name}-', dir='/tmp'))
+        try:
+            measured[name] = BENCHES[name](directory / 'cluster', options)
+        except BaseException:
+            print_line(f'the logs are in {directory}')
+            raise
+        shutil.rmtree(directory)
     print_line('\n'.join(_table(name, runs) for name, runs in measured.items()))
     if options.json:
         options.json.write_text(json.dumps(measured, indent=1) + '\n')
@@ -45,18 +56,20 @@ def main(arguments: Optional[List[str]] = None) -> int:
 
 
 def _table(name: str, runs: List[Figures]) -> str:
-    rows: List[List[str]] = [[name, 'least', 'median', 'most']]
+    rows: List[List[str]] = [[name, 'least', 'median', 'p99', 'most']]
     for figure in runs[0]:
-        values = [run[figure] for run in runs]
+        values = sorted(run[figure] for run in runs if figure in run)
+        p99 = values[min(len(values) - 1, int(len(values) * 0.99))]
         rows.append([figure, *(f'{value:.3f}'.rstrip('0').rstrip('.')
-                               for value in (min(values), median(values), max(values)))])
+                               for value in (values[0], median(values), p99, values[-1]))])
     return '\n' + aligned(rows)
 
 
 def _options(arguments: Optional[List[str]]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog='bench.sh', description='Measure on real clusters, each started for it.')
     parser.add_argument('--only', action='append', choices=sorted(BENCHES), help='only this one; may be repeated')
-    parser.add_argument('--runs', type=int, default=1, metavar='N', help='how often (default: %(default)s)')
+    parser.add_argument('--runs', type=int, default=1, metavar='N',
+                        help='how often, failovers all on one cluster (default: %(default)s)')
     parser.add_argument('--namespaces', type=int, default=1000, metavar='N',
                         help='for the benchmark of that name (default: %(default)s)')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures of all runs there')
