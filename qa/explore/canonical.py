@@ -120,7 +120,8 @@ class Canonical:
                          found.osd_epoch_floor]
         return (
             tuple((g.id, g.ana_group_id, g.enabled, g.deleting, g.availability.value, g.instance is None,
-                   bool(g.addresses), g.leaving, bool(g.subsystems), g.digest) for g in found.gateways),
+                   bool(g.addresses), g.leaving, bool(g.subsystems), g.digest, g.location) for g in found.gateways),
+            found.disasters,
             tuple((g.id, g.owner, g.phase.value, len(g.writers), g.target, g.moved_to is None) for g in found.ana_groups),
             tuple((d.osd_epoch is None, bool(d.addresses)) for d in found.departed), found.number_floor)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Optional, Set
 
 from nvmeof_ha.core import register
-from nvmeof_ha.core.model import Phase
+from nvmeof_ha.core.model import AnaGroup, Map, Phase
 
 from . import moves as play
 from .world import Violation, World, check, forget
@@ -49,7 +49,8 @@ def unhealed(world: World) -> Optional[str]:
             return f"{host.name} does not come up"
         if register.judge([s.map for s in world.seats]).suspected(host.instance):
             return f"{host.name} stays suspected"
-        able.add(host.name)
+        if not stored.frozen(known):
+            able.add(host.name)
     for group in stored.ana_groups:
         if not able:
             continue
@@ -59,9 +60,21 @@ def unhealed(world: World) -> Optional[str]:
             return f"ANA group {group.id} stays at {group.holder}"
         if group.home in able and group.holder.gateway != group.home:
             return f"ANA group {group.id} is at {group.holder}, not at {group.home} where it belongs"
+        if _is_far(stored, group, able):
+            return f"ANA group {group.id} is at {group.holder}, and not in its owner's location"
         if not any(h.instance == group.holder and group.id in h.optimized for h in world.hosts):
             return f"ANA group {group.id} is not optimized at {group.holder}"
+    recovering = [d.location for d in stored.disasters if d.clearing]
+    if any(g.location in recovering for g in stored.gateways if g.id in able):
+        return "a recovery does not end"
     return None
+
+
+def _is_far(stored: Map, group: AnaGroup, able: Set[str]) -> bool:
+    owner = stored.gateway(group.owner)
+    near = {g.id for g in stored.gateways if owner and owner.location and g.location == owner.location} & able
+    assert group.holder is not None
+    return bool(near) and group.moved_to is None and group.holder.gateway not in near
 
 
 def heal(world: World) -> World:

@@ -18,11 +18,11 @@ from functools import reduce
 from itertools import combinations
 from typing import Callable, FrozenSet, Iterator, List, Optional, Tuple
 
-from nvmeof_ha.core import register
-from nvmeof_ha.core.events import (Beacon, BeaconReceived, Committed, CreateGateway, DeleteGateway, Event, Fenced,
-                                   FenceFailed, MoveAnaGroup, SetEnabled, Tick)
+from nvmeof_ha.core import locations, register
+from nvmeof_ha.core.events import (Beacon, BeaconReceived, ClearDisaster, Committed, CreateGateway, DeleteGateway, Event,
+                                   Fenced, FenceFailed, MoveAnaGroup, SetDisaster, SetEnabled, Tick)
 from nvmeof_ha.core.machine import begin
-from nvmeof_ha.core.model import Instance, Map, Version
+from nvmeof_ha.core.model import Availability, Disaster, Instance, Map, Version
 from nvmeof_ha.core.timing import TICK_S
 
 from . import hosts as alone
@@ -350,6 +350,11 @@ def _commands(world: World) -> Iterator[Move]:
         if budget.switches:
             verb = "disable" if known.enabled else "enable"
             yield f"nvme-gw {verb} {known.id}", given("switches", SetEnabled(1, known.id, not known.enabled))
+    for site in sorted({g.location for g in found.gateways}) if budget.disasters else ():
+        if locations.disaster_at(found, site) == Disaster(site):
+            yield f"nvme-gw disaster-clear {site}", given("disasters", ClearDisaster(1, site))
+        elif not any(g.location == site and g.availability is Availability.AVAILABLE for g in found.gateways):
+            yield f"nvme-gw disaster-set {site}", given("disasters", SetDisaster(1, site))
     for host in world.hosts if budget.creations else ():
         gateway = found.gateway(host.name)
         if gateway is None or gateway.deleting:

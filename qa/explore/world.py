@@ -110,6 +110,7 @@ class Budget:
     creations: int = 0
     switches: int = 0
     moves: int = 0
+    disasters: int = 0
     old_beacons: int = 0
     silences: int = 0
     cuts: int = 0
@@ -142,14 +143,19 @@ class World:
 
 def start(gateways: int, ana_groups: int, budget: Budget, awaited: bool = False) -> World:
     """Gateways were created and never ran; ANA groups beyond the gateways' own are not possible, fewer are: then only
-    the first gateways own one that has namespaces."""
+    the first gateways own one that has namespaces.  Where sites are lost, the first gateway is at one and the others
+    are at another."""
     names = [f"gw{n}" for n in range(1, gateways + 1)]
-    found = Map("rbd", "g1", Version(1, 1), tuple(Gateway(name, n) for n, name in enumerate(names, 1)),
+    found = Map("rbd", "g1", Version(1, 1), tuple(Gateway(name, n, location=_site(n, budget)) for n, name in enumerate(names, 1)),
                 tuple(AnaGroup(n, names[n - 1]) for n in range(1, ana_groups + 1)), timing=TIMING)
     seats = tuple(Seat(found.version, found) for _ in range(SEATS))
     state, _ = begin(found, (), 2, TIMING, 0.0, failback_doubling=False)
     seats = tuple(Seat(Version(2, 0), found) for _ in seats)
     return World(state, seats, tuple(Host(name, awaited=awaited) for name in names), budget)
+
+
+def _site(number: int, budget: Budget) -> str:
+    return ("here" if number == 1 else "there") if budget.disasters else ""
 
 
 def feed(world: World, event: Event) -> World:

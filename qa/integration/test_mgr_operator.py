@@ -89,6 +89,40 @@ def test_one_of_two_gateways_may_stop_and_both_may_not(pair):
     assert text.startswith('gw1, gw2 must not stop now: ANA group 1 would have no gateway that can serve it; ')
 
 
+def test_a_lost_site_is_declared_frozen_and_recovers(pair):
+    mgr, seats, one, two = pair
+
+    def said(verb: str, **arguments: str) -> Tuple[int, str]:
+        code, output, text = ask(mgr, verb, 'rbd', GROUP, **arguments)
+        assert not output
+        return -code, text
+    assert said('set-location', id='gw1', location='west') == (0, '')
+    code, text = said('set-location', id='gw1', location='west')
+    assert code == errno.EEXIST and "'gw1' is at location 'west' already" in text
+    code, text = said('set-location', id='gw9', location='west')
+    assert code == errno.EINVAL and f"'gw9' is not in rbd/{GROUP}, where there are: gw1, gw2" in text
+    code, text = said('disaster-set', location='west')
+    assert code == errno.EINVAL and 'gw1 are AVAILABLE there' in text
+    assert said('disaster-set', location='east')[0] == errno.EINVAL == said('disaster-clear', location='west')[0]
+    one.crash()
+    seats.wait_for(lambda m: m.ana_group(1).holder and m.ana_group(1).holder.gateway == 'gw2', 15, 'the failover')
+    assert said('disaster-set', location='west') == (0, '')
+    assert said('disaster-set', location='west')[0] == errno.EEXIST
+    one.begin_anew(mgr)
+    seats.wait_for(lambda m: m.gateway('gw1').availability.value == 'AVAILABLE', 15, 'gw1 to be well')
+    assert look(mgr, 'show', 'rbd', GROUP)['Created Gateways:'][0]['disaster state'] == 'Disaster'
+    group, = look(mgr, 'status', 'rbd', GROUP)['groups']
+    assert group['disasters'] == [{'location': 'west', 'recovering': False, 'away': [1]}]
+    assert group['ana_groups'][0]['why'] == 'gw1 is at location west, which is in disaster'
+    stored = mgr.ceph('config-key', 'get', f'mgr/nvmeof_ha/group/rbd/{GROUP}')
+    assert json.loads(stored)['disasters'] == [{'location': 'west', 'clearing': False}]
+    assert 'location west is in disaster' in mgr.ceph('nvmeof-ha', 'status', 'rbd', GROUP)
+    assert said('disaster-clear', location='west') == (0, '')
+    seats.wait_for(lambda m: not m.disasters and m.ana_group(1).holder and m.ana_group(1).holder.gateway == 'gw1', 30,
+                   'the recovery')
+    assert said('set-location', id='gw1', location='') == (0, '')
+
+
 def test_a_crash_and_the_return_are_told_by_history_log_and_fences_and_the_next_mgr_knows_them(pair):
     mgr, seats, one, _ = pair
     lost, address = one.instance, one.address

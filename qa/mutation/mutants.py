@@ -10,6 +10,7 @@ MACHINE, EMISSION, INTENT = "nvmeof_ha/core/machine.py", "nvmeof_ha/core/emissio
 REGISTER, GATEWAY, LEASE = "nvmeof_ha/core/register.py", "nvmeof_ha/core/gateway.py", "nvmeof_ha/core/lease.py"
 PLACEMENT, DETECTOR = "nvmeof_ha/core/placement.py", "nvmeof_ha/core/detector.py"
 MOVES = "gw_agent/moves.py"
+LOCATIONS = "nvmeof_ha/core/locations.py"
 STANDBY, SIM_AGENT = "nvmeof_ha/core/standby.py", "sim/agent.py"
 FENCER, SEATS, TAKEOVER = "nvmeof_ha/fencer.py", "nvmeof_ha/seats.py", "nvmeof_ha/takeover.py"
 
@@ -236,4 +237,16 @@ NAMESPACES: Tuple[Mutant, ...] = (
         "    return Verdict.TAKE_BACK if age_s >= LIMIT_S + delay_s else Verdict.WAIT\n", "    return Verdict.WAIT\n"),
 )
 
-MUTANTS: Tuple[Mutant, ...] = NAMESPACES + INSTANCES + ADDRESSES + FENCES + LEASES + REGISTERS + CONFIRMATIONS + DOUBTS + STANDBYS
+SITES: Tuple[Mutant, ...] = (
+    one("a gateway of a lost site is given an ANA group", PLACEMENT, " and not gateway_map.frozen(gateway)\n", "\n"),
+    one("all ANA groups of a recovering site move at once", LOCATIONS,
+        "    if Disaster(candidate.location, True) not in gateway_map.disasters:\n", "    if True:\n"),
+    one("an ANA group whose owner is down stays outside its site", "nvmeof_ha/core/handover.py",
+        "    if candidate.id != group.home and not placement.nearer(state.map, group, candidate, holder):\n",
+        "    if candidate.id != group.home:\n"),
+    one("a recovery is over before anybody of the site runs", LOCATIONS,
+        "        if holder not in running or (", "        if running and holder not in running or ("),
+    one("a site is declared lost while its gateways serve", LOCATIONS, "    if alive:\n", "    if False:\n"),
+)
+
+MUTANTS: Tuple[Mutant, ...] = SITES + NAMESPACES + INSTANCES + ADDRESSES + FENCES + LEASES + REGISTERS + CONFIRMATIONS + DOUBTS + STANDBYS

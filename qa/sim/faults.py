@@ -3,9 +3,11 @@ replaced while they live; elections; refused fences and barriers; orderly stops;
 
 from __future__ import annotations
 
+from random import Random
 from typing import Callable, List, Sequence
 
-from nvmeof_ha.core.events import CreateGateway, DeleteGateway, MoveAnaGroup, SetEnabled
+from nvmeof_ha.core.events import (ClearDisaster, Command, CreateGateway, DeleteGateway, MoveAnaGroup, SetDisaster,
+                                   SetEnabled, SetLocation)
 
 from .ceph import OP_S, SLOW_OP_S
 from .group import Group
@@ -15,6 +17,7 @@ from .network import Link, links_of
 BEGIN_S = 3.5
 SAFETY_S = 18.0
 COUNT = (4, 5)
+SITES_LOST = 0.2
 
 
 def inject(group: Group) -> None:
@@ -22,6 +25,10 @@ def inject(group: Group) -> None:
     chance = group.world.random
     for _ in range(chance.randint(*COUNT)):
         group.world.later(chance.uniform(BEGIN_S, SAFETY_S - 2.0), _strike, group)
+    # drawn apart, so that runs in which no site is lost are what they were before sites could be
+    apart = Random(chance.getstate()[1][0])
+    if apart.random() < SITES_LOST:
+        group.world.later(apart.uniform(BEGIN_S, SAFETY_S / 2), _lose_site, group, apart)
 
 
 def _strike(group: Group) -> None:
@@ -250,6 +257,26 @@ def _enable(group: Group, host: Host) -> None:
     if group.mgr.working:
         group.world.note(f"the operator enables {host.name}")
         group.mgr.give(SetEnabled(0, host.name, True))
+
+
+def _lose_site(group: Group, chance: Random) -> None:
+    """Some hosts lose power and their site is declared lost; they come back, and it is cleared a while later."""
+    hosts = chance.sample(group.hosts, chance.randint(1, max(1, len(group.hosts) // 2)))
+    if not group.mgr.working:
+        return
+    group.world.note(f"a site is lost: {', '.join(h.name for h in hosts)}")
+    for host in hosts:
+        group.mgr.give(SetLocation(0, host.name, "site"))
+        group.world.later(0.5, host.kill)
+        group.world.later(chance.uniform(1.0, 15.0), _boot, host)
+    group.world.later(chance.uniform(2.0, 9.0), _declare, group, SetDisaster(0, "site"))
+    group.world.later(chance.uniform(5.0, 20.0), _declare, group, ClearDisaster(0, "site"))
+
+
+def _declare(group: Group, command: Command) -> None:
+    if group.mgr.working:
+        group.world.note(f"the operator: {type(command).__name__}")
+        group.mgr.give(command)
 
 
 def _move(group: Group) -> None:

@@ -6,7 +6,7 @@ from random import Random
 from typing import Dict, List, Optional, Tuple
 
 from nvmeof_ha.core import gateway, register
-from nvmeof_ha.core.events import CreateGateway, SetEnabled
+from nvmeof_ha.core.events import ClearDisaster, CreateGateway, SetEnabled
 from nvmeof_ha.core.model import Availability, Map, Phase
 from nvmeof_ha.core.timing import Timing
 from nvmeof_ha.seat_names import candidates
@@ -75,7 +75,10 @@ class Group:
         return gateway is not None and not gateway.deleting
 
     def want_all(self) -> None:
-        """Have every gateway created and enabled."""
+        """Have every gateway created and enabled, and no site in disaster."""
+        for disaster in self.committed.disasters if self.mgr.working else ():
+            if not disaster.clearing:
+                self.mgr.give(ClearDisaster(0, disaster.location))
         for host in self.hosts if self.mgr.working else ():
             if not self._is_there(host):
                 self.mgr.give(CreateGateway(0, host.name))

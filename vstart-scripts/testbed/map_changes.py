@@ -24,6 +24,11 @@ def changes(old: Optional[Map], new: Map) -> List[str]:
         if departed.osd_epoch is not None and (known is None or known.osd_epoch is None):
             texts.append(f'{short_instance(departed.instance)} is fenced ({len(departed.addresses)} addresses) '
                          f'at osd_epoch {departed.osd_epoch}')
+    known_sites = old.disasters if old else ()
+    texts += [f'location {d.location} {"recovers" if d.clearing else "is in disaster"}'
+              for d in new.disasters if d not in known_sites]
+    texts += [f'location {d.location} is as others again' for d in known_sites
+              if d.location not in [site.location for site in new.disasters]]
     for group in new.ana_groups:
         earlier = old.ana_group(group.id) if old else None
         if earlier is None or (earlier.phase, earlier.server) != (group.phase, group.server):
