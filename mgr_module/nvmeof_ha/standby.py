@@ -3,7 +3,7 @@
 It listens on every group's SOS object, asks the active mgr now and then whether it is there, and has it replaced when
 ``core/standby.py`` says so.  Decides nothing.  Promises: ``shutdown`` ends ``serve`` within about ``TICK_S``, whatever
 RADOS or the mons do, because ceph-mgr waits for that before it becomes the active one; the client is given back on a
-thread of its own.
+thread of its own.  Beside that it serves a signpost to the active mgr's status page, which nothing here waits for.
 """
 
 from __future__ import annotations

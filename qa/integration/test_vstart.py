@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import urllib.request
 from pathlib import Path
 
 from testbed.daemon import CLEAN_ENVIRONMENT, PROC
@@ -40,6 +41,9 @@ def test_what_vstart_prints_can_be_used_and_vstop_leaves_nothing(tmp_path):
         shown = run(*look.split(), '--format', 'json', CEPH_CONF=conf)
         gateway, = json.loads(shown.stdout)['groups'][0]['gateways']
         assert (gateway['id'], gateway['availability'], gateway['problems']) == ('gw1', 'AVAILABLE', [])
+        page = re.search(r'Status page: (\S+)', started.stdout).group(1)
+        with urllib.request.urlopen(page, timeout=20) as answer:
+            assert b'<h1>NVMe-oF gateways</h1>' in answer.read()
         # A second start in the same directory is refused and disturbs nothing of the first.
         again = run(str(SCRIPTS / 'vstart.sh'), '--dir', str(directory))
         assert again.returncode == 1 and 'not empty' in again.stdout, again.stdout

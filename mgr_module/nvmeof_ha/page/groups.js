@@ -44,7 +44,7 @@ function blank(cell) {
 
 function mark(kind, text) {
   const signs = { good: "●", moving: "◐", bad: "▲", idle: "○" };
-  return el("span", { class: `mark ${kind}` }, el("span", { "aria-hidden": "true" }, `${signs[kind]} `), text);
+  return el("span", { class: `mark ${kind}` }, el("span", { "aria-hidden": "true" }, `${signs[kind]}\u00a0`), text);
 }
 
 function phaseMark(group) {
