@@ -1,12 +1,13 @@
 """The WSGI applications: the status page of the active mgr, and the signpost to it that a standby mgr serves.
 
-Promises: only what is listed here is served, by GET and HEAD alone, and no file is read after the start; a browser is
+Promises: only what is listed here is served, by GET and HEAD alone, no file is read while it is served; a browser is
 told to load nothing from elsewhere, to run no script but the page's own, and to show the page in no frame.
 """
 
 from __future__ import annotations
 
 import threading
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Tuple
 from urllib.parse import urlsplit
@@ -69,15 +70,20 @@ class StatusSite(_Application):
         """``metrics``: makes the text for Prometheus."""
         self._metrics_text = metrics
         self._feed = feed
-        self._files = {"/" + ("" if path.name == "index.html" else path.name): (KINDS[path.suffix], path.read_bytes())
-                       for path in sorted(PAGE.iterdir()) if path.suffix in KINDS}
         self._made: Dict[str, Callable[[], Answer]] = {"/events": self._events, "/api/status": self._status,
                                                        "/metrics": self._metrics}
+
+    @cached_property
+    def _files(self) -> Dict[str, Tuple[str, bytes]]:
+        return {"/" + ("" if path.name == "index.html" else path.name): (KINDS[path.suffix], path.read_bytes())
+                for path in sorted(PAGE.iterdir()) if path.suffix in KINDS}
 
     def look(self) -> None:
         self._feed.look()
 
     def open(self) -> None:
+        """Raises ``OSError`` where the module was copied without its page: that is no reason not to load it."""
+        assert self._files
         self._feed.open()
 
     def close(self) -> None:

@@ -298,6 +298,12 @@ def test_without_cherrypy_the_page_is_off_and_says_what_to_install(serve, feed, 
     assert 'python3-cherrypy3' in wait_until(lambda: served.server.problem, 20, 'the problem to be told')
 
 
+def test_a_module_that_was_copied_without_its_page_works_without_it(serve, feed, monkeypatch, tmp_path):
+    monkeypatch.setattr('nvmeof_ha.web_app.PAGE', tmp_path / 'page')
+    served = serve(StatusSite(feed))
+    assert f'{tmp_path}/page' in wait_until(lambda: served.server.problem, 20, 'the problem to be told')
+
+
 def test_a_failure_of_what_is_shown_is_a_problem_and_nothing_else(serve, told):
     told.status_mark = lambda: 1 / 0
     served = serve(StatusSite(Feed(told)))
@@ -334,10 +340,13 @@ def test_the_page_is_off_by_default():
 
 
 @pytest.mark.parametrize('port', [-1, 65536, None, '9287'])
-def test_a_port_that_cannot_be_is_named(serve, feed, port):
+def test_a_port_that_cannot_be_is_named(port):
     values = {'web_enabled': True, 'web_addr': ' 127.0.0.1 ', 'web_port': port}
     found = options.web(values.__getitem__)
     assert f'web_port = {port!r}' in found.problem and found.addr == '127.0.0.1'
+
+
+def test_options_that_cannot_be_used_are_a_problem(serve, feed):
     served = serve(StatusSite(feed))
-    served.options = found
-    wait_until(lambda: served.server.problem == found.problem, 20, 'the problem to be told')
+    served.options = WebOptions(True, problem='web_port = -1: must be 0 to 65535')
+    wait_until(lambda: served.server.problem == served.options.problem, 20, 'the problem to be told')
