@@ -19,6 +19,7 @@ packages=(
     python3-cherrypy3                                               # the mgr module's status page
     chromium-headless-shell fonts-dejavu-core                       # a browser that looks at the page
     qemu-system-x86 gcc libc6-dev binutils                          # the Linux guest and its programs
+    systemd logrotate                                               # check the service's files; neither runs
     iproute2 nftables procps                                        # hosts of a test's own, and cut links between them
 )
 
