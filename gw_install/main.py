@@ -38,10 +38,9 @@ def main(given: Optional[Sequence[str]] = None) -> int:
     arguments = _arguments(given)
     try:
         if arguments.part == "mgr-module":
-            place, part = arguments.to, mgr_module
+            said = (mgr_module.remove if arguments.remove else mgr_module.install)(arguments.to, arguments.dry_run)
         else:
-            place, part = arguments.root, gateway_host
-        said = (part.remove if arguments.remove else part.install)(place, arguments.dry_run)
+            said = (gateway_host.remove if arguments.remove else gateway_host.install)(arguments.root, arguments.dry_run)
     except (Refused, Incomplete) as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 1
