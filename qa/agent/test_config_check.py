@@ -188,9 +188,10 @@ def test_a_port_in_use_is_a_problem_unless_this_gateway_uses_it(here: Host) -> N
         port = str(taken.getsockname()[1])
         assert "in use by another program" in only(here.problems(gateway__port=port)).found
         (here.directory / "run").mkdir(mode=0o700)
-        # This process has "warden" among its arguments for as long as the child needs.
-        runs = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()", "warden"], stdin=subprocess.PIPE)
+        program = "import sys; print(flush=True); sys.stdin.read()"
+        runs = subprocess.Popen([sys.executable, "-c", program, "warden"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         try:
+            assert runs.stdout is not None and runs.stdout.readline()   # its arguments can be read from now on
             here.file("run/warden.lock", f"{runs.pid}\n", 0o600)
             assert here.problems(gateway__port=port) == []
         finally:
