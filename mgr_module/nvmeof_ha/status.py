@@ -17,8 +17,9 @@ class Status:
     ``running``: the first commit was acknowledged and nothing has stopped the driver.  ``waiting_for``: why it is not
     running yet.  ``stopped``: why it never will again.  ``broken``: it was stopped by an error of its own.
     ``seats_close``: see ``seat_placement.py``.  ``mass_silence``: most gateways fell silent together.
-    ``exposed``: what gateways say is open to anybody.  ``soft``: what the core knows beside the map, as of the last step.
-    ``said``: by gateway id.  ``green_seats``: through how many seats this mgr hears.  ``late_ticks``: of the last minute.
+    ``exposed``: what gateways say is open to anybody.  ``soft``: what the core knows beside the map, as of the last
+    step.  ``said``: by gateway id.  ``green_seats``: through how many seats this mgr hears.  ``late_ticks``: of the last
+    minute.
     """
 
     committed: Optional[Map] = None

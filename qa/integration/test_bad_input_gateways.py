@@ -98,7 +98,8 @@ def test_health_names_a_subsystem_that_allows_any_host(pair):
     wait_for_health(pair.cluster, 'NVMEOF_HA_EXPOSED', f'subsystem {pair.nqn} allows any host')
 
 
-ON_A_BUSY_MACHINE = {'NVMEOF_HA_CONTROL_OBJECTS', 'NVMEOF_HA_MGR_LATE', 'NVMEOF_HA_MASS_SILENCE', 'NVMEOF_HA_SEATS_CLOSE'}
+ON_A_BUSY_MACHINE = {'NVMEOF_HA_CONTROL_OBJECTS', 'NVMEOF_HA_MGR_LATE', 'NVMEOF_HA_MASS_SILENCE',
+                     'NVMEOF_HA_SEATS_CLOSE'}
 
 
 def test_health_tells_of_an_ana_state_set_by_hand_and_of_nothing_else_that_is_well(pair):
@@ -110,7 +111,8 @@ def test_health_tells_of_an_ana_state_set_by_hand_and_of_nothing_else_that_is_we
         where = {'trtype': 'TCP', 'adrfam': 'IPv4', 'traddr': pair.two.address, 'trsvcid': str(pair.two.listener_port)}
         target.call('nvmf_subsystem_listener_set_ana_state', nqn=pair.nqn, ana_state='non_optimized', anagrpid=1,
                     listen_address=where)
-    wait_for_health(pair.cluster, 'NVMEOF_HA_ANA_DRIFT', f'gateway {pair.two.name} found ANA states that it had not set')
+    wait_for_health(pair.cluster, 'NVMEOF_HA_ANA_DRIFT',
+                    f'gateway {pair.two.name} found ANA states that it had not set')
     pair.wait_well()
 
 

@@ -46,8 +46,8 @@ BEACON = Beacon(
                    Confirmation(4, Version(34, 115), Outcome.DECLINED)),
     reaped=(Instance("gw2", 0, "44aa"),), digest="9b2d", subsystems=SUBSYSTEMS, load=18250, connections=14,
     exposed=("subsystem nqn.2016-06.io.spdk:cnode1 allows any host",),
-    notes=Notes("0.1.0", ("stored entry host_x is left out: not JSON",), ("namespace 3 of nqn.2016-06.io.spdk:cnode1",), 2,
-                ((1, 17000), (2, 1250)), 2.25, 0.004))
+    notes=Notes("0.1.0", ("stored entry host_x is left out: not JSON",), ("namespace 3 of nqn.2016-06.io.spdk:cnode1",),
+                2, ((1, 17000), (2, 1250)), 2.25, 0.004))
 
 SHORT_BEACON = Beacon("gw2", None, 0)
 

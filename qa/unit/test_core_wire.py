@@ -54,7 +54,8 @@ def test_a_newer_format_is_refused_by_its_number(name):
         GOLDEN[name][2](changed(name, "format", 2))
 
 
-@pytest.mark.parametrize("name, field", [(n, f) for n in GOLDEN for f in json.loads((DIRECTORY / f"{n}.json").read_text())
+@pytest.mark.parametrize("name, field", [(n, f) for n in GOLDEN
+                                         for f in json.loads((DIRECTORY / f"{n}.json").read_text())
                                          if (n, f) not in (("beacon", "notes"), ("beacon_short", "notes"),
                                                            ("map", "disasters"))])
 def test_a_missing_field_is_named(name, field):

@@ -72,8 +72,8 @@ def maps(draw: Any) -> Map:
 
 
 FEW_TEXTS = st.lists(TEXTS, max_size=2).map(tuple)
-NOTES = st.builds(Notes, TEXTS, FEW_TEXTS, FEW_TEXTS, COUNTS, st.lists(st.tuples(COUNTS, COUNTS), max_size=2).map(tuple),
-                  st.floats(0, 1e9), st.floats(0, 1e9))
+NOTES = st.builds(Notes, TEXTS, FEW_TEXTS, FEW_TEXTS, COUNTS,
+                  st.lists(st.tuples(COUNTS, COUNTS), max_size=2).map(tuple), st.floats(0, 1e9), st.floats(0, 1e9))
 
 
 @st.composite

@@ -1,4 +1,4 @@
-"""Claims about the alert rules and the dashboard: they ask for what is exposed, and the rules do what their cases say."""
+"""Claims about the alert rules and the dashboard: they ask for what is exposed, and the rules do as their cases say."""
 
 from __future__ import annotations
 
