@@ -51,7 +51,8 @@ class TracedMgr(Driven):
         logger = logging.Logger("conformance", logging.INFO)
         logger.addHandler(self.log)
         self.trace = trace.Trace("rbd/g1", logger, True)
-        self.trace.began(found, (), ballot, TIMING, START_S, True, *begin(found, (), ballot, TIMING, START_S))
+        begun = (found, (), ballot, TIMING, START_S, True, ())
+        self.trace.began(*begun, *begin(*begun))
         super().__init__(found, ballot=ballot)
 
     def do(self, event: Event) -> Tuple[Action, ...]:
