@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import errno
 import time
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Protocol
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Protocol, Tuple
 
-from .core.events import (ClearDisaster, Command, CreateGateway, DeleteGateway, MoveAnaGroup, SetDisaster, SetEnabled,
-                          SetLocation)
+from .core.events import (ClearDisaster, Command, CreateGateway, DeleteGateway, DrainGateways, FenceGateway,
+                          MoveAnaGroup, SetDisaster, SetEnabled, SetLocation)
 from .core.model import MAX_GATEWAYS, ModelError, check_name
 from .driver_thread import DriverThread
 from .kv_records import GroupKey, Records
 from .mon import MonCommandError, MonCommands, parsed
 
 ANSWER_S = 10.0
+DRAIN_S = 10.0
 START_S = 6.0
 LOOK_EVERY_S = 0.05
 
@@ -57,6 +58,13 @@ def declarations(prefixes: Iterable[str]) -> List[Dict[str, Any]]:
          "desc": "let an NVMe-oF gateway serve again"},
         {"cmd": f"{prefix} disable name=id,type=CephString {place}", "perm": "rw",
          "desc": "take an NVMe-oF gateway out of service; what it serves is handed over first"},
+        {"cmd": f"{prefix} drain {place} name=ids,type=CephString,n=N", "perm": "rw",
+         "desc": "take gateways out of service for maintenance and wait until they serve nothing; `enable` undoes it"},
+        {"cmd": f"{prefix} fence {place} name=id,type=CephString "
+                "name=yes_i_really_mean_it,type=CephBool,req=false", "perm": "rw",
+         "desc": "declare the present instance of a gateway dead: its addresses are put on the OSD blocklist at once, "
+                 "without waiting for its lease. If its target still runs, it may still be optimized meanwhile: hosts "
+                 "then get I/O errors there; writes that come after the fence are refused by the OSDs"},
         {"cmd": f"{prefix} set-location name=id,type=CephString {place} name=location,type=CephString", "perm": "rw",
          "desc": "say at which site an NVMe-oF gateway is; '' for none"},
         {"cmd": f"{prefix} disaster-set {place} name=location,type=CephString", "perm": "rw",
@@ -89,6 +97,12 @@ def handle(groups: Groups, verb: str, arguments: Dict[str, Any]) -> Result:
             return again("the nvmeof_ha module is still starting")
         if verb in ("create", "delete"):
             return (_create if verb == "create" else _delete)(groups, key, arguments["id"])
+        if verb == "drain":
+            return _drain(groups, key, tuple(arguments["ids"]))
+        if verb == "fence" and not arguments.get("yes_i_really_mean_it"):
+            return Result(-errno.EPERM, "", f"this fences the present instance of {arguments['id']!r} without waiting "
+                          "for its lease: make sure that its target is down, for hosts get I/O errors there otherwise; "
+                          "then add --yes-i-really-mean-it. `disable` hands over without errors")
         return _change(groups, key, verb, arguments)
     except MonCommandError as error:
         return again(str(error))
@@ -153,12 +167,39 @@ def _change(groups: Groups, key: GroupKey, verb: str, arguments: Dict[str, Any])
     def make(request_id: int) -> Command:
         if verb == "failover":
             return MoveAnaGroup(request_id, int(arguments["anagrp_id"]), arguments.get("to") or "")
+        if verb == "fence":
+            return FenceGateway(request_id, arguments["id"])
         if verb == "set-location":
             return SetLocation(request_id, arguments["id"], arguments["location"])
         if verb in ("disaster-set", "disaster-clear"):
             return (SetDisaster if verb == "disaster-set" else ClearDisaster)(request_id, arguments["location"])
         return SetEnabled(request_id, arguments["id"], verb == "enable")
     return _ask(driver, key, make)
+
+
+def _drain(groups: Groups, key: GroupKey, gateway_ids: Tuple[str, ...]) -> Result:
+    """Returns once the gateways serve nothing, or after ``DRAIN_S`` with what is left."""
+    driver = groups.driver(key)
+    if driver is None:
+        return no_such_group(groups, key, errno.EINVAL)
+    result = _ask(driver, key, lambda request_id: DrainGateways(request_id, gateway_ids))
+    deadline = time.monotonic() + DRAIN_S
+    left = _served(driver, gateway_ids)
+    while result.code == 0 and left and time.monotonic() < deadline:
+        time.sleep(LOOK_EVERY_S)
+        left = _served(driver, gateway_ids)
+    if result.code or not left:
+        return result
+    return Result(-errno.ETIMEDOUT, "", f"disabled, but after {DRAIN_S:g} s {'; '.join(left)}; it goes on, `status` "
+                  "says why; `enable` undoes it")
+
+
+def _served(driver: DriverThread, gateway_ids: Tuple[str, ...]) -> List[str]:
+    """What these gateways still serve."""
+    committed = driver.status.committed
+    return [f"ANA group {group.id} is still {group.phase.value} at {group.server.gateway}"
+            for group in (committed.ana_groups if committed else ())
+            if group.server is not None and group.server.gateway in gateway_ids]
 
 
 def _ask(driver: DriverThread, key: GroupKey, make: Callable[[int], Command]) -> Result:

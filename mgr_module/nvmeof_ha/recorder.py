@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Dict, List, NamedTuple, Optional, Set, Tuple
 
 from .core import placement
-from .core.events import BeaconReceived, Committed, Event, Fenced
+from .core.events import BeaconReceived, Committed, Event, Fenced, FenceGateway
 from .core.model import AnaGroup, Availability, Instance, Map, Phase
 from .core.soft import State
 from .tables import seconds
@@ -78,6 +78,8 @@ class Recorder:
         event, state, now = step
         if isinstance(event, BeaconReceived):
             self._notice_reaped(event, now)
+        if isinstance(event, FenceGateway):
+            self._notice_order(event, now)
         if isinstance(event, Fenced):
             self._fenced(event, state, now)
         if state.map is not self._decided:
@@ -102,6 +104,13 @@ class Recorder:
                 self._losses[instance] = _Loss(f"the target of {instance.gateway} ended, says its warden", now)
             else:
                 known.cause += "; then its target ended, says its warden"
+
+    def _notice_order(self, event: FenceGateway, now: float) -> None:
+        gateway = self._decided.gateway(event.gateway_id) if self._decided is not None else None
+        if gateway is None or gateway.instance is None:
+            return
+        known = self._losses.setdefault(gateway.instance, _Loss("", now))
+        known.cause += f"{'; then ' if known.cause else ''}an operator had {gateway.instance} fenced"
 
     def _notice_suspicions(self, state: State, now: float) -> None:
         current = set()
@@ -252,7 +261,8 @@ def planned(after: Map, old: AnaGroup, new: AnaGroup) -> Tuple[Kind, str]:
     holder, target = after.gateway(new.holder.gateway), after.gateway(new.target)
     assert holder is not None
     for so, why in ((holder.deleting, "is being deleted"), (not holder.enabled, "was disabled"),
-                    (holder.leaving, "is being stopped")):
+                    (holder.leaving, "is being stopped"),
+                    (after.frozen(holder), f"is at location {holder.location}, which is in disaster")):
         if so:
             return Kind.HANDOVER, f"{holder.id} {why}"
     if target is None:
@@ -263,4 +273,6 @@ def planned(after: Map, old: AnaGroup, new: AnaGroup) -> Tuple[Kind, str]:
         return Kind.HANDOVER, "an operator moved it back"
     if placement.better(after, new, target, holder):
         return Kind.HANDOVER, f"{target.id} reaches more of its namespaces"
+    if target.id != new.owner:
+        return Kind.HANDOVER, f"{target.id} is at its owner's location {target.location}"
     return Kind.FAILBACK, f"{target.id} is well again"

@@ -20,7 +20,7 @@ from typing import Callable, FrozenSet, Iterator, List, Optional, Tuple
 
 from nvmeof_ha.core import locations, register
 from nvmeof_ha.core.events import (Beacon, BeaconReceived, ClearDisaster, Committed, CreateGateway, DeleteGateway, Event,
-                                   Fenced, FenceFailed, MoveAnaGroup, SetDisaster, SetEnabled, Tick)
+                                   Fenced, FenceFailed, FenceGateway, MoveAnaGroup, SetDisaster, SetEnabled, Tick)
 from nvmeof_ha.core.machine import begin
 from nvmeof_ha.core.model import Availability, Disaster, Instance, Map, Version
 from nvmeof_ha.core.timing import TICK_S
@@ -350,6 +350,10 @@ def _commands(world: World) -> Iterator[Move]:
         if budget.switches:
             verb = "disable" if known.enabled else "enable"
             yield f"nvme-gw {verb} {known.id}", given("switches", SetEnabled(1, known.id, not known.enabled))
+    for known in found.gateways if budget.orders else ():
+        # an operator who says the truth: the target does not run any more
+        if known.instance is not None and known.instance not in {h.instance for h in world.hosts if h.running}:
+            yield f"nvme-gw fence {known.id}", given("orders", FenceGateway(1, known.id))
     for site in sorted({g.location for g in found.gateways}) if budget.disasters else ():
         if locations.disaster_at(found, site) == Disaster(site):
             yield f"nvme-gw disaster-clear {site}", given("disasters", ClearDisaster(1, site))

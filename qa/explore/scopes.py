@@ -137,6 +137,8 @@ CORE: Tuple[Scope, ...] = (
           most_states=5000, seconds=12),
     Scope("a site of two gateways is lost and recovers", 3, 3, Budget(crashes=2, disasters=2), 3000, most_states=3000,
           interrupt=False, seconds=12),
+    Scope("an operator has a lost host fenced, and the mgr is replaced", 2, 2, Budget(host_losses=1, orders=1, **MGR), 5000,
+          most_states=5000, seconds=12),
     # work that is done in part or late
     Scope("a target dies, anybody is late", 2, 1, Budget(crashes=1, late=1), 6795, seconds=10),
     Scope("a gateway is cut off, anybody is late", 2, 1, Budget(cuts=1, late=1), 4000, most_states=4000, seconds=9),

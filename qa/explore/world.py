@@ -111,6 +111,7 @@ class Budget:
     switches: int = 0
     moves: int = 0
     disasters: int = 0
+    orders: int = 0
     old_beacons: int = 0
     silences: int = 0
     cuts: int = 0

@@ -89,6 +89,37 @@ def test_one_of_two_gateways_may_stop_and_both_may_not(pair):
     assert text.startswith('gw1, gw2 must not stop now: ANA group 1 would have no gateway that can serve it; ')
 
 
+def test_a_gateway_is_drained_and_enabled_and_the_last_one_is_not_drained(pair):
+    mgr, seats, _, _ = pair
+    assert ask(mgr, 'drain', 'rbd', GROUP, ids=['gw2']) == (0, '', '')
+    served = {group.id: group.server.gateway for group in seats.agreed().ana_groups if group.server}
+    assert served[2] == 'gw1' == served[1], 'when it returns nothing is served there any more'
+    assert ask(mgr, 'drain', 'rbd', GROUP, ids=['gw2']) == (0, '', ''), 'again'
+    code, _, text = ask(mgr, 'drain', 'rbd', GROUP, ids=['gw1', 'gw2'])
+    assert code == -errno.EBUSY and text.startswith('gw1, gw2 must not be drained now: ANA group 1 would have no gateway')
+    mgr.ceph('nvmeof-ha', 'enable', 'gw2', 'rbd', GROUP)
+    seats.wait_for(lambda m: m.ana_group(2).holder and m.ana_group(2).holder.gateway == 'gw2', 20, 'the way back')
+
+
+def test_a_gateway_that_is_declared_dead_is_fenced_at_once_if_it_is_really_meant(pair):
+    mgr, seats, one, _ = pair
+    lost, address = one.instance, one.address
+    code, _, text = ask(mgr, 'fence', 'rbd', GROUP, id='gw1')
+    assert code == -errno.EPERM and 'add --yes-i-really-mean-it' in text and seats.agreed().current(lost)
+    one.silent = True
+    mgr.ceph('nvmeof-ha', 'fence', 'rbd', GROUP, 'gw1', '--yes-i-really-mean-it')
+    fenced = seats.wait_for(lambda m: m.ana_group(1).holder and m.ana_group(1).holder.gateway == 'gw2', 15,
+                            'the failover')
+    assert fenced.departure(lost).osd_epoch <= fenced.ana_group(1).osd_epoch
+    assert address in mgr.ceph('osd', 'blocklist', 'ls')
+    code, _, text = ask(mgr, 'fence', 'rbd', GROUP, id='gw1', yes_i_really_mean_it=True)
+    assert code == 0 and text.startswith(f'{lost} is over already, and is fenced since OSD map ')
+    assert f'an operator had {lost} fenced' in wait_until(
+        lambda: [r['cause'] for r in recorded(mgr, 1) if r['from'] == str(lost)], 30, 'it to be recorded')[-1]
+    one.begin_anew(mgr)
+    seats.wait_for(lambda m: m.ana_group(1).holder and m.ana_group(1).holder.gateway == 'gw1', 30, 'the failback')
+
+
 def test_a_lost_site_is_declared_frozen_and_recovers(pair):
     mgr, seats, one, two = pair
 
@@ -201,6 +232,10 @@ def test_prometheus_is_told_of_the_pair_by_the_active_mgr(pair):
     ('status', ('rbd', GROUP), {'format': 'xml'}, errno.EINVAL, "there is no format 'xml' here: use one of plain, "),
     ('history', ('rbd', 'none'), {}, errno.ENOENT, 'there is no gateway group rbd/none; there are: '),
     ('fences', ('rbd', 'none'), {}, errno.ENOENT, 'there is no gateway group rbd/none; there are: '),
+    ('drain', ('rbd', 'none'), {'ids': ['gw1']}, errno.EINVAL, 'there is no gateway group rbd/none; there are: '),
+    ('drain', ('rbd', GROUP), {'ids': ['gw9']}, errno.EINVAL, f"gateway 'gw9' is not in rbd/{GROUP}, where there are: "),
+    ('fence', ('rbd', GROUP), {'id': 'gw9', 'yes_i_really_mean_it': True}, errno.EINVAL,
+     f"gateway 'gw9' is not in rbd/{GROUP}, where there are: "),
     ('ok-to-stop', ('rbd', 'none'), {'ids': ['gw1']}, errno.ENOENT, 'there is no gateway group rbd/none; there are: '),
     ('ok-to-stop', ('rbd', GROUP), {'ids': ['gw1', 'gw9']}, errno.ENOENT,
      f"gateway 'gw9' is not in rbd/{GROUP}, where there are: gw1, gw2"),

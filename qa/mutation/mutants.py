@@ -249,4 +249,16 @@ SITES: Tuple[Mutant, ...] = (
     one("a site is declared lost while its gateways serve", LOCATIONS, "    if alive:\n", "    if False:\n"),
 )
 
-MUTANTS: Tuple[Mutant, ...] = SITES + NAMESPACES + INSTANCES + ADDRESSES + FENCES + LEASES + REGISTERS + CONFIRMATIONS + DOUBTS + STANDBYS
+ORDERS: Tuple[Mutant, ...] = (
+    one("gateways are drained although nobody else can serve", "nvmeof_ha/core/handover.py",
+        "    if problems:\n        return state, (Reply(event.request_id, errno.EBUSY", "    if False:\n        return state, (Reply("
+        "event.request_id, errno.EBUSY"),
+    one("a gateway that is drained too is taken for the one that serves then", "nvmeof_ha/core/handover.py",
+        "    taker = best(state, group, now, without=drained)\n", "    taker = best(state, group, now)\n"),
+    one("what an operator has fenced is promoted without a fence", MACHINE,
+        "    return _depart(state, gateway.instance, now), (Reply(event.request_id, 0),)\n",
+        "    return _depart(state.with_map(state.map.with_gateway(replace(gateway, addresses=frozenset()))),\n"
+        "                   gateway.instance, now), (Reply(event.request_id, 0),)\n"),
+)
+
+MUTANTS: Tuple[Mutant, ...] = ORDERS + SITES + NAMESPACES + INSTANCES + ADDRESSES + FENCES + LEASES + REGISTERS + CONFIRMATIONS + DOUBTS + STANDBYS

@@ -6,6 +6,7 @@ Commands (``gwN`` is a gateway; times are simulated seconds):
     hosts N                    N gateway hosts and a mgr, nothing created or started
     create gwN | delete gwN | enable gwN | disable gwN     what the operator asks for
     failover N [gwM]           hand ANA group N over, to gwM; why not, if it cannot be
+    drain gwN ... | fence gwN  take several out of service; declare the present instance dead
     locate gwN SITE            it is at that site;  disaster-set SITE | disaster-clear SITE: the site is lost | well again
     start gwN | terminate gwN  start a gateway's warden; SIGTERM to it
     start second gwN           a warden on one more machine that was given the same gateway id
@@ -45,8 +46,8 @@ from random import Random
 from typing import Callable, Dict, List, Optional, Sequence, Tuple, TypeVar
 
 from explore.story import Story
-from nvmeof_ha.core.events import (ClearDisaster, CreateGateway, DeleteGateway, MoveAnaGroup, SetDisaster, SetEnabled,
-                                   SetLocation, SetTiming)
+from nvmeof_ha.core.events import (ClearDisaster, CreateGateway, DeleteGateway, DrainGateways, FenceGateway, MoveAnaGroup,
+                                   SetDisaster, SetEnabled, SetLocation, SetTiming)
 from nvmeof_ha.core.model import Map
 from sim.ceph import OP_S
 from sim.group import Group
@@ -134,7 +135,7 @@ class Scenario:
         self._commands: Dict[str, Callable[..., Optional[List[str]]]] = {
             "gateways": self._gateways, "hosts": self._hosts, "create": self._create, "delete": self._delete,
             "enable": self._enable, "disable": self._enable, "failover": self._failover,
-            "locate": self._locate, "disaster-set": self._disaster, "disaster-clear": self._disaster,
+            "locate": self._locate, "drain": self._drain, "fence": self._fence, "disaster-set": self._disaster, "disaster-clear": self._disaster,
             "start": self._start, "terminate": self._terminate, "kill": self._kill, "stop": self._stop,
             "continue": self._continue, "cut": self._cut, "mend": self._mend, "stall": self._stall, "heal": self._heal,
             "new": self._new, "remove": self._listener, "add": self._listener, "namespaces": self._namespaces,
@@ -198,6 +199,12 @@ class Scenario:
 
     def _failover(self, _: str, ana_group_id: str, to: str = "") -> None:
         self.group.mgr.give(MoveAnaGroup(0, int(ana_group_id), to))
+
+    def _drain(self, _: str, *names: str) -> None:
+        self.group.mgr.give(DrainGateways(0, names))
+
+    def _fence(self, _: str, name: str) -> None:
+        self.group.mgr.give(FenceGateway(0, name))
 
     def _locate(self, _: str, name: str, site: str) -> None:
         self.group.mgr.give(SetLocation(0, name, site))

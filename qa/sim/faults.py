@@ -6,8 +6,8 @@ from __future__ import annotations
 from random import Random
 from typing import Callable, List, Sequence
 
-from nvmeof_ha.core.events import (ClearDisaster, Command, CreateGateway, DeleteGateway, MoveAnaGroup, SetDisaster,
-                                   SetEnabled, SetLocation)
+from nvmeof_ha.core.events import (ClearDisaster, Command, CreateGateway, DeleteGateway, FenceGateway, MoveAnaGroup,
+                                   SetDisaster, SetEnabled, SetLocation)
 
 from .ceph import OP_S, SLOW_OP_S
 from .group import Group
@@ -18,6 +18,7 @@ BEGIN_S = 3.5
 SAFETY_S = 18.0
 COUNT = (4, 5)
 SITES_LOST = 0.2
+FENCED_BY_HAND = 0.2
 
 
 def inject(group: Group) -> None:
@@ -25,8 +26,10 @@ def inject(group: Group) -> None:
     chance = group.world.random
     for _ in range(chance.randint(*COUNT)):
         group.world.later(chance.uniform(BEGIN_S, SAFETY_S - 2.0), _strike, group)
-    # drawn apart, so that runs in which no site is lost are what they were before sites could be
+    # drawn apart, so that runs without them are what they were before these could happen
     apart = Random(chance.getstate()[1][0])
+    if apart.random() < FENCED_BY_HAND:
+        group.world.later(apart.uniform(BEGIN_S, SAFETY_S - 2.0), _lose_and_fence, group, apart)
     if apart.random() < SITES_LOST:
         group.world.later(apart.uniform(BEGIN_S, SAFETY_S / 2), _lose_site, group, apart)
 
@@ -271,6 +274,20 @@ def _lose_site(group: Group, chance: Random) -> None:
         group.world.later(chance.uniform(1.0, 15.0), _boot, host)
     group.world.later(chance.uniform(2.0, 9.0), _declare, group, SetDisaster(0, "site"))
     group.world.later(chance.uniform(5.0, 20.0), _declare, group, ClearDisaster(0, "site"))
+
+
+def _lose_and_fence(group: Group, chance: Random) -> None:
+    """A host loses power, and the operator who saw it does not wait for the lease."""
+    host = chance.choice(group.hosts)
+    group.world.note(f"{host.name}: killed, to be fenced by hand")
+    host.kill()
+    group.world.later(chance.uniform(0.1, 3.0), _declare_dead, group, host)
+    group.world.later(chance.uniform(3.0, 12.0), _boot, host)
+
+
+def _declare_dead(group: Group, host: Host) -> None:
+    if not host.up:
+        _declare(group, FenceGateway(0, host.name))
 
 
 def _declare(group: Group, command: Command) -> None:

@@ -10,8 +10,8 @@ from typing import Any, Dict, List
 from .driven import GW1, GW2, GW3, Driven, ana_group, serving, stored_map
 from nvmeof_ha import overview, transitions
 from nvmeof_ha.core.actions import Commit, StoreGateway
-from nvmeof_ha.core.events import (Beacon, BeaconReceived, Confirmation, DeleteGateway, Event, Fenced, MoveAnaGroup,
-                                   Outcome, SetEnabled)
+from nvmeof_ha.core.events import (Beacon, BeaconReceived, Confirmation, DeleteGateway, Event, Fenced, FenceGateway,
+                                   MoveAnaGroup, Outcome, SetDisaster, SetEnabled, SetLocation)
 from nvmeof_ha.core.model import Availability, Instance, Phase
 from nvmeof_ha.history import History
 from nvmeof_ha.kv_records import GroupKey, Records
@@ -99,6 +99,44 @@ def test_a_reported_crash_has_no_suspicion_and_the_return_is_a_failback():
     assert (record.kind, record.cause) == (Kind.FAILBACK, "gw1 is well again") and not record.unplanned
     assert phases(record) == ["draining", "drained", "promoted", "confirmed"]
     assert (record.source, record.to) == ("gw2#1:t", "gw1#2:u")
+
+
+def test_a_fence_that_an_operator_asked_for_is_the_cause_also_behind_a_suspicion():
+    mgr = Recorded().pair()
+    mgr.do(FenceGateway(7, "gw9"))
+    mgr.silent = frozenset({"gw1", "gw2"})
+    mgr.do(FenceGateway(8, "gw1"))
+    mgr.do(FenceGateway(9, "gw1"))
+    mgr.wait(2.5)
+    assert mgr.gateway("gw2").availability is Availability.SUSPECT
+    mgr.do(FenceGateway(10, "gw2"))
+    mgr.instances = {"gw1": Instance("gw1", 2, "u")}
+    mgr.silent = frozenset()
+    mgr.wait(3)
+    causes = {r.source: r.cause for r in mgr.history.records if r.kind is Kind.FAILOVER}
+    assert "an operator had gw1#1:t fenced" in causes.values()
+    assert any(cause.startswith("gw2 was silent for ") and cause.endswith("; then an operator had gw2#1:t fenced")
+               for cause in causes.values())
+
+
+def test_moves_to_a_site_and_out_of_a_lost_one_are_told():
+    mgr = Recorded()
+    mgr.create("gw1", "gw2", "gw3")
+    for number, (name, site) in enumerate((("gw1", "east"), ("gw2", "east"), ("gw3", "west")), 20):
+        mgr.do(SetLocation(number, name, site))
+    mgr.wait(12)
+    mgr.lose("gw1")
+    mgr.lose("gw2")
+    mgr.wait(2)
+    mgr.instances["gw2"] = Instance("gw2", 2, "u")
+    mgr.wait(15)
+    assert (mgr.newest().kind, mgr.newest().cause) == (Kind.HANDOVER, "gw2 is at its owner's location east")
+    mgr.silent = frozenset({"gw2"})
+    mgr.wait(2)
+    mgr.do(SetDisaster(30, "east"))
+    mgr.silent = frozenset()
+    mgr.wait(2)
+    assert (mgr.newest().kind, mgr.newest().cause) == (Kind.HANDOVER, "gw2 is at location east, which is in disaster")
 
 
 def test_handovers_name_what_an_operator_did():

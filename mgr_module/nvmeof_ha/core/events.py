@@ -161,6 +161,20 @@ class SetEnabled(Command):
 
 
 @dataclass(frozen=True)
+class DrainGateways(Command):
+    """Disable all of these, if every ANA group has somebody else to go to."""
+
+    gateway_ids: Tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FenceGateway(Command):
+    """An operator vouches that the gateway's present instance is down: it is fenced without waiting for its lease."""
+
+    gateway_id: str = ""
+
+
+@dataclass(frozen=True)
 class SetLocation(Command):
     """``location`` "": none."""
 
@@ -197,5 +211,6 @@ class SetTiming(Command):
 
 
 Event = Union[BeaconReceived, Tick, Committed, GatewayStored, Fenced, FenceFailed, Deposed, CreateGateway,
-              DeleteGateway, SetEnabled, SetLocation, SetDisaster, ClearDisaster, MoveAnaGroup, SetTiming]
+              DeleteGateway, SetEnabled, DrainGateways, FenceGateway, SetLocation, SetDisaster, ClearDisaster,
+              MoveAnaGroup, SetTiming]
 

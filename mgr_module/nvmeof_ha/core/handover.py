@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import errno
 from dataclasses import replace
-from typing import Optional
+from typing import FrozenSet, Optional
 
 from . import locations, placement
 from .actions import Reply
-from .events import MoveAnaGroup
-from .intent import Handled, not_yet, retiring
+from .events import DrainGateways, MoveAnaGroup
+from .intent import Handled, no_longer_moved_to, not_yet, retiring, unknown_gateway
 from .model import AnaGroup, Availability, Gateway, Phase
 from .soft import State, drop, put
 from .timing import FLAP_WINDOW_S, HOSTS_RETURN_S
@@ -40,6 +40,39 @@ def move(state: State, event: MoveAnaGroup, now: float) -> Handled:
     assert to is not None
     moved_to = None if to.id == group.owner else to.instance
     return state.with_map(state.map.with_ana_group(replace(group, moved_to=moved_to))), (Reply(event.request_id, 0),)
+
+
+def drain(state: State, event: DrainGateways, now: float) -> Handled:
+    """Disable several gateways at once, or none of them: what each serves must have somewhere else to go."""
+    if state.committed is None:
+        return not_yet(state, event.request_id)
+    for gateway_id in event.gateway_ids:
+        if state.map.gateway(gateway_id) is None:
+            return unknown_gateway(state, event.request_id, gateway_id)
+    drained = frozenset(event.gateway_ids)
+    problems = [why for group in state.map.ana_groups for why in [_left_alone(state, group, drained, now)] if why]
+    if problems:
+        return state, (Reply(event.request_id, errno.EBUSY, f"{', '.join(sorted(drained))} must not be drained now: "
+                             + "; ".join(problems)),)
+    for gateway_id in sorted(drained):
+        state = no_longer_moved_to(state, gateway_id)
+        gateway = state.map.gateway(gateway_id)
+        assert gateway is not None
+        state = state.with_map(state.map.with_gateway(replace(gateway, enabled=False)))
+    return state, (Reply(event.request_id, 0),)
+
+
+def _left_alone(state: State, group: AnaGroup, drained: FrozenSet[str], now: float) -> str:
+    """Why the ANA group would not be served, or in part only, without these gateways; "" if it would be."""
+    if retiring(state, group) or (group.server is not None and group.server.gateway not in drained):
+        return ""
+    taker = best(state, group, now, without=drained)
+    if taker is None:
+        return f"ANA group {group.id} would have no gateway that can serve it"
+    holder = state.map.gateway(group.server.gateway) if group.server is not None else None
+    if holder is not None and placement.better(state.map, group, holder, taker):
+        return f"{taker.id} has no listener for some subsystems of ANA group {group.id}"
+    return ""
 
 
 def _destination(state: State, group: AnaGroup, to: str, now: float) -> Optional[Gateway]:
@@ -91,12 +124,13 @@ def _shaky(state: State, gateway_id: str, now: float) -> bool:
     return flapped and now < _failback_due_s(state, gateway_id, now)
 
 
-def best(state: State, group: AnaGroup, now: float, but: str = "") -> Optional[Gateway]:
-    """The gateway that should take the ANA group, other than ``but``, or None."""
+def best(state: State, group: AnaGroup, now: float, but: str = "",
+         without: FrozenSet[str] = frozenset()) -> Optional[Gateway]:
+    """The gateway that should take the ANA group, other than ``but`` and those in ``without``, or None."""
     barred = {gateway for (number, gateway), bar in state.soft.declined.items()
               if number == group.id and now < bar.until}
     shaky = frozenset(g.id for g in state.map.gateways if _shaky(state, g.id, now) and not _moved_to(group, g))
-    return placement.choose(state.map, group, state.soft.stored, state.soft.load, frozenset(barred | {but}), shaky)
+    return placement.choose(state.map, group, state.soft.stored, state.soft.load, without | barred | {but}, shaky)
 
 
 def _moved_to(group: AnaGroup, gateway: Gateway) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import List, Tuple
 
 from .actions import Reply
-from .events import CreateGateway, DeleteGateway, SetEnabled, SetTiming
+from .events import CreateGateway, DeleteGateway, FenceGateway, SetEnabled, SetTiming
 from .model import (MAX_GATEWAYS, AnaGroup, Availability, Departed, Gateway, Instance, ModelError, Phase, check_name,
                     smallest_free)
 from .soft import State, change
@@ -82,6 +82,34 @@ def unknown_gateway(state: State, request_id: int, gateway_id: str) -> Handled:
     known = ", ".join(g.id for g in state.map.gateways) or "none"
     return state, (Reply(request_id, errno.EINVAL, f"gateway {gateway_id!r} is not in {state.map.pool}/"
                          f"{state.map.group}, where there are: {known}"),)
+
+
+def nothing_to_fence(state: State, event: FenceGateway) -> Handled:
+    """The answer to who wants an instance fenced where none runs; that it is over already is a success."""
+    if state.committed is None:
+        return not_yet(state, event.request_id)
+    gateway = state.map.gateway(event.gateway_id)
+    if gateway is None:
+        return unknown_gateway(state, event.request_id, event.gateway_id)
+    of_it = [d for d in state.map.departed if d.instance.gateway == gateway.id]
+    if not of_it:
+        return state, (Reply(event.request_id, errno.EINVAL, f"no instance of gateway {gateway.id!r} is known: nothing "
+                             "is to be fenced"),)
+    last = max(of_it, key=lambda d: d.instance)
+    fenced = "is being fenced" if last.osd_epoch is None else f"is fenced since OSD map {last.osd_epoch}"
+    return state, (Reply(event.request_id, 0, f"{last.instance} is over already, and "
+                         + (fenced if last.addresses else "has no address to fence")),)
+
+
+def prune_departed(state: State) -> State:
+    """Keep a departed instance while it is still to be fenced, and the last one of each gateway that exists."""
+    writers = {w for g in state.map.ana_groups for w in g.writers}
+    last = {g.id: max((d.instance.number for d in state.map.departed if d.instance.gateway == g.id), default=0)
+            for g in state.map.gateways}
+    kept = tuple(d for d in state.map.departed
+                 if d.instance in writers or (d.addresses and d.osd_epoch is None)
+                 or d.instance.number == last.get(d.instance.gateway))
+    return state.with_map(replace(state.map, departed=kept))
 
 
 def no_longer_moved_to(state: State, gateway_id: str) -> State:

@@ -29,10 +29,10 @@ from . import detector, handover
 from .actions import Action, Commit, Reply
 from .emission import emit
 from .events import (Beacon, BeaconReceived, ClearDisaster, Command, Committed, Confirmation, CreateGateway,
-                     DeleteGateway, Deposed, Event, Fenced, FenceFailed, GatewayStored, MoveAnaGroup, Outcome,
-                     SetDisaster, SetEnabled, SetLocation, SetTiming, TargetState, Tick)
-from .intent import (Handled, create, delete, merge_records, no_longer_moved_to, remove_deleted, retiring, set_enabled,
-                     set_timing, settle_timing)
+                     DeleteGateway, Deposed, DrainGateways, Event, Fenced, FenceFailed, FenceGateway, GatewayStored,
+                     MoveAnaGroup, Outcome, SetDisaster, SetEnabled, SetLocation, SetTiming, TargetState, Tick)
+from .intent import (Handled, create, delete, merge_records, no_longer_moved_to, nothing_to_fence, prune_departed,
+                     remove_deleted, retiring, set_enabled, set_timing, settle_timing)
 from .locations import clear_disaster, forget_recovered, set_disaster, set_location
 from .model import NO_VERSION, AnaGroup, Availability, Departed, Disaster, Gateway, Instance, Map, Phase, Version
 from .soft import Soft, State, backed_off, change, drop, note_acked, put
@@ -233,10 +233,21 @@ def _on_fence_failed(state: State, event: FenceFailed, now: float) -> Handled:
                            fence_errors=put(soft.fence_errors, event.instance, event.reason)), ()
 
 
+def _on_fence_gateway(state: State, event: FenceGateway, now: float) -> Handled:
+    """The one departure without W: an operator vouches for it.  All else holds: it is stored first, every address is
+    fenced before anybody is promoted, and the barrier covers the fence.  If he is wrong, the target may be optimized
+    beside its successor, and hosts get I/O errors there, until its warden has read the map and ends it."""
+    gateway = state.map.gateway(event.gateway_id)
+    if state.committed is None or gateway is None or gateway.instance is None:
+        return nothing_to_fence(state, event)
+    return _depart(state, gateway.instance, now), (Reply(event.request_id, 0),)
+
+
 _HANDLERS: Dict[type, Callable[[State, Any, float], Handled]] = {
     BeaconReceived: _on_beacon, Tick: _on_tick, Committed: _on_committed, GatewayStored: _on_stored,
     Fenced: _on_fenced, FenceFailed: _on_fence_failed, CreateGateway: create, DeleteGateway: delete,
     SetEnabled: set_enabled, MoveAnaGroup: handover.move, SetTiming: set_timing,
+    DrainGateways: handover.drain, FenceGateway: _on_fence_gateway,
     SetLocation: set_location, SetDisaster: set_disaster, ClearDisaster: clear_disaster,
 }
 
@@ -276,18 +287,8 @@ def _depart(state: State, instance: Instance, now: float, in_order: bool = False
         recent = tuple(at for at in soft.flaps.get(gateway.id, ()) if now - at < FLAP_WINDOW_S)
         state = state.with_soft(flaps=put(soft.flaps, gateway.id, recent + (now,)))
     soft = state.soft
-    return _prune(state.with_soft(stuck=drop(soft.stuck, gateway.id), well_since=drop(soft.well_since, gateway.id)))
-
-
-def _prune(state: State) -> State:
-    """Keep a departed instance while it is still to be fenced, and the last one of each gateway that exists."""
-    writers = {w for g in state.map.ana_groups for w in g.writers}
-    last = {g.id: max((d.instance.number for d in state.map.departed if d.instance.gateway == g.id), default=0)
-            for g in state.map.gateways}
-    kept = tuple(d for d in state.map.departed
-                 if d.instance in writers or (d.addresses and d.osd_epoch is None)
-                 or d.instance.number == last.get(d.instance.gateway))
-    return state.with_map(replace(state.map, departed=kept))
+    return prune_departed(state.with_soft(stuck=drop(soft.stuck, gateway.id),
+                                          well_since=drop(soft.well_since, gateway.id)))
 
 
 # ---- rules --------------------------------------------------------------------------------------------------------
