@@ -35,8 +35,8 @@ def look(enable_auth: bool, insecure_api: bool, addr: str, server_key: Optional[
         yield from _client_key(client_key)
     if not enable_auth:
         if server_cert is not None:
-            yield Problem("mtls", "server_cert", "section [mtls] names certificates, but enable_auth in section [gateway] "
-                          "is off, so they are not used", "turn it on, or remove them", warning=True)
+            yield Problem("mtls", "server_cert", "section [mtls] names certificates, but enable_auth in section "
+                          "[gateway] is off, so they are not used", "turn it on, or remove them", warning=True)
         return
     if server_key is None or server_cert is None or client_cert is None:
         return   # the settings say so
@@ -104,5 +104,5 @@ def _names(certificate: x509.Certificate, addr: str, path: str) -> Iterator[Prob
     if address not in names.get_values_for_type(x509.IPAddress):
         shown = [str(name) for kind in (x509.IPAddress, x509.DNSName) for name in names.get_values_for_type(kind)]
         yield Problem("mtls", "server_cert", f"the certificate in {path} is not for addr {addr} but for: "
-                      f"{', '.join(shown) or 'no address'}", f"have one made with the subject alternative name IP:{addr}, "
-                      "unless clients use one of these names", warning=True)
+                      f"{', '.join(shown) or 'no address'}", f"have one made with the subject alternative name "
+                      f"IP:{addr}, unless clients use one of these names", warning=True)

@@ -1,7 +1,7 @@
 """Does the cluster answer this gateway, and does it know it?  Asks, and changes nothing.
 
-Promises: an answer within some tens of seconds also when mons or OSDs do not answer. Whether the user's caps suffice for
-writing is found out by removing an object that does not exist.
+Promises: an answer within some tens of seconds also when mons or OSDs do not answer. Whether the user's caps suffice
+for writing is found out by removing an object that does not exist.
 """
 from __future__ import annotations
 
@@ -116,7 +116,8 @@ def _gateway_map(client: "rados.Rados", ceph: CephSettings, name: str, group: st
     gateway = gateway_map.gateway(name)
     if gateway is None:
         known = ", ".join(g.id for g in gateway_map.gateways) or "nobody"
-        yield Problem("gateway", "name", f"the gateway map of {ceph.pool}/{group} does not name {name}; it names: {known}",
+        yield Problem("gateway", "name", f"the gateway map of {ceph.pool}/{group} does not name {name}; it names: "
+                      f"{known}",
                       f"do: {create}")
     elif gateway.deleting:
         yield Problem("gateway", "name", f"gateway {name} is being deleted", f"to keep it: {create}", warning=True)
@@ -124,7 +125,8 @@ def _gateway_map(client: "rados.Rados", ceph: CephSettings, name: str, group: st
         yield Problem("gateway", "name", f"gateway {name} is disabled, so it serves nothing",
                       f"ceph nvmeof-ha enable {name} {ceph.pool} {group}", warning=True)
     elif gateway.availability is Availability.AVAILABLE and not warden_runs(run_dir):
-        yield Problem("gateway", "name", f"gateway {name} serves as instance {gateway.instance}, and no warden runs here",
+        yield Problem("gateway", "name", f"gateway {name} serves as instance {gateway.instance}, and no warden runs "
+                      "here",
                       "does another machine run with this gateway id? Give one of them an id of its own", warning=True)
 
 

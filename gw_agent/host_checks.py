@@ -1,8 +1,8 @@
 """Does this host have what a gateway's settings name?  Looks, and changes nothing; asks no cluster.
 
-Promises: every check that can be made is made, whatever the others find; one whose options could not be read is left out,
-because that is a problem already. Looks with the eyes of who runs it: a file that only the gateway's user may read is a
-problem for anybody else. Does not promise: that all is still there when the gateway starts.
+Promises: every check that can be made is made, whatever the others find; one whose options could not be read is left
+out, because that is a problem already. Looks with the eyes of who runs it: a file that only the gateway's user may read
+is a problem for anybody else. Does not promise: that all is still there when the gateway starts.
 """
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def _address(addr: str, port: int, run_dir: str) -> Iterator[Problem]:
             probe.bind((addr, port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE and not warden_runs(run_dir):
-                yield Problem("gateway", "port", f"port {port} of {addr} is in use by another program (`ss -ltnp` shows "
-                              "which)", "choose another port, or 0 for any free one")
+                yield Problem("gateway", "port", f"port {port} of {addr} is in use by another program (`ss -ltnp` "
+                              "shows which)", "choose another port, or 0 for any free one")
             elif error.errno == errno.EACCES:
                 yield Problem("gateway", "port", f"port {port} may not be used by this user",
                               f"choose one from {LEAST_PORT_FOR_ALL} on, or run the gateway as root")
@@ -71,8 +71,8 @@ def _address(addr: str, port: int, run_dir: str) -> Iterator[Problem]:
 
 def _ports(port: int, discovery_port: int) -> Iterator[Problem]:
     if port and port == discovery_port:
-        yield Problem("discovery", "port", f"option port is {port} in section [discovery] and in section [gateway], which "
-                      "cannot be where addr is a listener's address too", "choose two ports", warning=True)
+        yield Problem("discovery", "port", f"option port is {port} in section [discovery] and in section [gateway], "
+                      "which cannot be where addr is a listener's address too", "choose two ports", warning=True)
 
 
 def _encryption_key(path: Optional[str]) -> Iterator[Problem]:
@@ -93,8 +93,8 @@ def _run_dir(path: str) -> Iterator[Problem]:
     elif not stat.S_ISDIR(found.st_mode):
         yield Problem("gateway", "run_dir", f"run_dir {path} is no directory", "remove it, or choose another run_dir")
     elif found.st_mode & stat.S_IWOTH:
-        yield Problem("gateway", "run_dir", f"run_dir {path} can be written by every user, who could put files of their "
-                      "own there", f"do: chmod o-w {path}, or choose another run_dir")
+        yield Problem("gateway", "run_dir", f"run_dir {path} can be written by every user, who could put files of "
+                      "their own there", f"do: chmod o-w {path}, or choose another run_dir")
     else:
         yield from _writable(path, "gateway", "run_dir", "nothing can be made there")
 

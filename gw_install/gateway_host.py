@@ -1,4 +1,4 @@
-"""The service of a gateway host: systemd's unit, logrotate's rules, the sample configuration, and links to the programs.
+"""The service of a gateway host: systemd's unit, logrotate's rules, sample configuration, links to the programs.
 
 Promises: what is in /etc is the administrator's once it is there, and is never changed or removed by this; the unit is
 ours (`systemctl edit` keeps changes of it apart), and so are the links. Each file is there as a whole or not at all.

@@ -40,7 +40,8 @@ def main(given: Optional[Sequence[str]] = None) -> int:
         if arguments.part == "mgr-module":
             said = (mgr_module.remove if arguments.remove else mgr_module.install)(arguments.to, arguments.dry_run)
         else:
-            said = (gateway_host.remove if arguments.remove else gateway_host.install)(arguments.root, arguments.dry_run)
+            said = (gateway_host.remove if arguments.remove else gateway_host.install)(arguments.root,
+                                                                                       arguments.dry_run)
     except (Refused, Incomplete) as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 1

@@ -71,10 +71,11 @@ def contents(directory: Path) -> Dict[str, bytes]:
 
 def _check(modules: Path) -> None:
     if not modules.is_dir():
-        raise Refused(f"there is no directory {modules}; is ceph-mgr installed on this host? Else name the directory of "
-                      "its modules with --to (`ceph config get mgr mgr_module_path`)")
+        raise Refused(f"there is no directory {modules}; is ceph-mgr installed on this host? Else name the directory "
+                      "of its modules with --to (`ceph config get mgr mgr_module_path`)")
     if not os.access(modules, os.W_OK | os.X_OK):
-        raise Refused(f"{modules} may not be written by this user; run this as root, or name another directory with --to")
+        raise Refused(f"{modules} may not be written by this user; run this as root, or name another directory with "
+                      "--to")
     place = modules / sources.MODULE
     if place.is_symlink():
         raise Refused(f"{place} is a symbolic link to {os.readlink(place)}; remove it first if this is not meant")

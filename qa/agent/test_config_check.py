@@ -189,7 +189,8 @@ def test_a_port_in_use_is_a_problem_unless_this_gateway_uses_it(here: Host) -> N
         assert "in use by another program" in only(here.problems(gateway__port=port)).found
         (here.directory / "run").mkdir(mode=0o700)
         program = "import sys; print(flush=True); sys.stdin.read()"
-        runs = subprocess.Popen([sys.executable, "-c", program, "warden"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        runs = subprocess.Popen([sys.executable, "-c", program, "warden"], stdin=subprocess.PIPE,
+                                stdout=subprocess.PIPE)
         try:
             assert runs.stdout is not None and runs.stdout.readline()   # its arguments can be read from now on
             here.file("run/warden.lock", f"{runs.pid}\n", 0o600)
@@ -289,7 +290,8 @@ def test_a_pool_that_is_absent_and_caps_that_do_not_suffice_are_named(known: Hos
         keyring = cluster.create_user(f"config-check-{name}", {"mon": "profile rbd", "osd": osd})
         problem = only(known.problems(connect=True, ceph__id=f"config-check-{name}", ceph__keyring=str(keyring)))
         assert said in problem.found
-        assert f"ceph auth caps client.config-check-{name} mon 'profile rbd' osd 'profile rbd pool=rbd'" in problem.expected
+        needed = f"ceph auth caps client.config-check-{name} mon 'profile rbd' osd 'profile rbd pool=rbd'"
+        assert needed in problem.expected
 
 
 def test_a_wrong_key_and_mons_that_do_not_answer_are_named(known: Host, tmp_path: Path,

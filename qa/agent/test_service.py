@@ -1,5 +1,5 @@
-"""Claims about nvmeof-ha-install, the service unit and the rotation of logs. No systemd runs here: what the unit would have
-it run is run by hand."""
+"""Claims about nvmeof-ha-install, the service unit and the rotation of logs. No systemd runs here: what the unit would
+have it run is run by hand."""
 from __future__ import annotations
 
 import configparser
@@ -143,7 +143,8 @@ def test_a_gateway_host_gets_unit_rotation_sample_and_links_and_keeps_what_was_e
 
 def test_without_the_programs_beside_it_no_service_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                                                 capsys: pytest.CaptureFixture[str]) -> None:
-    for python, said in (("bin/python3", "no nvmeof-gw-warden beside"), ("a b/python3", "make the virtual environment")):
+    for python, said in (("bin/python3", "no nvmeof-gw-warden beside"),
+                         ("a b/python3", "make the virtual environment")):
         monkeypatch.setattr(sys, "executable", str(tmp_path / python))
         if " " in python:
             (tmp_path / "a b").mkdir()

@@ -58,7 +58,7 @@ def test_every_directory_of_the_mgr_module_is_installed():
 
 @pytest.fixture(scope='module')
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of a virtual environment into which the wheel was installed; what it requires is found in this one."""
+    """The programs of a virtual environment with the wheel installed; what it requires is found in this one."""
     directory = tmp_path_factory.mktemp('wheel')
     copy = directory / 'source'   # generating the protobuf modules here would disturb other tests
     skipped = shutil.ignore_patterns('__pycache__', '*_pb2*.py')
@@ -66,7 +66,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(REPOSITORY / name, copy / name, ignore=skipped)
     for name in ('setup.cfg', 'pyproject.toml', 'MANIFEST.in', 'README.md', 'LICENSE'):
         shutil.copy(REPOSITORY / name, copy / name)
-    built = run([sys.executable, '-m', 'pip', 'wheel', '--no-deps', '--wheel-dir', str(directory), str(copy)], directory)
+    built = run([sys.executable, '-m', 'pip', 'wheel', '--no-deps', '--wheel-dir', str(directory), str(copy)],
+                directory)
     if built.returncode and 'No matching distribution found for setuptools' in built.stdout:
         pytest.skip('no package index answers, and a wheel is built with what it has')
     assert built.returncode == 0, built.stdout
@@ -117,7 +118,8 @@ def test_the_wheel_brings_all_that_a_gateway_host_and_a_mgr_host_need(installed:
 
 
 def test_the_wheel_asks_for_what_it_needs_and_has_one_core(installed: Path, tmp_path: Path):
-    program = ('import nvmeof_ha_core, gw_agent, gw_agent.pb.gateway_pb2_grpc; from importlib.metadata import requires; '
+    program = ('import nvmeof_ha_core, gw_agent, gw_agent.pb.gateway_pb2_grpc; '
+               'from importlib.metadata import requires; '
                'print(nvmeof_ha_core.__file__, gw_agent.__file__); '
                'print(*(r.split(";")[0].strip() for r in requires("nvmeof-ha") if "extra" not in r), sep="\\n")')
     done = run([str(installed / 'python'), '-c', program], tmp_path)
