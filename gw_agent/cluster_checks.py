@@ -131,10 +131,10 @@ def _gateway_map(client: "rados.Rados", ceph: CephSettings, name: str, group: st
 
 
 def _agreed(reader: SeatReader, wake: threading.Event) -> Optional[Map]:
-    """What two seats say alike, within `MAP_S`."""
+    """What two seats say alike, within `MAP_S`; nothing as soon as it is known where there are no seats."""
     view: View = NOTHING_SEEN
-    until_s = boottime_s() + MAP_S
-    while view.permits is None and boottime_s() < until_s:
+    until_s, unread = boottime_s() + MAP_S, reader.trouble
+    while view.permits is None and boottime_s() < until_s and reader.trouble in ("", unread):
         reader.start_round(boottime_s())
         wake.wait(ROUND_S)
         wake.clear()
