@@ -167,7 +167,7 @@ def test_a_crash_and_the_return_are_told_by_history_log_and_fences_and_the_next_
     assert [phase['what'] for phase in failover['phases']] == ['noticed', 'departed', 'fenced', 'promoted', 'confirmed']
     assert (failover['kind'], failover['from'], failover['anagrp_id']) == ('failover', str(lost), 1)
     assert (failback['to'], failback['cause']) == (str(one.instance), 'gw1 is well again')
-    fence, = look(mgr, 'fences', 'rbd', GROUP)['groups'][0]['fences']
+    fence, = [f for f in look(mgr, 'fences', 'rbd', GROUP)['groups'][0]['fences'] if f['instance'] == str(lost)]
     assert (fence['instance'], fence['cause'], fence['transitions']) == (
         str(lost), 'the target of gw1 ended, says its warden', [failover['number']])
     assert fence['addresses'][0]['address'] == address and fence['addresses'][0]['until']
