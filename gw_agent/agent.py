@@ -187,6 +187,11 @@ class Agent:
         loop = asyncio.get_running_loop()
         api = await loop.run_in_executor(None, importlib.import_module, "gw_agent.api")
         service = api.GatewayService(await self._store, self, self._settings)
+        await asyncio.gather(self._answer(api, service),
+                             service.trash.serve(lambda: None if self._run is None else self._run.held[0]))
+
+    async def _answer(self, api: Any, service: Any) -> None:
+        """Never returns."""
         while True:
             try:
                 server, port = await api.start_server(service, self._settings)
@@ -309,8 +314,8 @@ async def _work(settings: Settings, tracing: trace.NoTrace) -> None:
 
 
 def _main() -> int:
-    arguments = command_line.parse("nvmeof-gw-agent", "The part of a gateway that configures its target and talks to the "
-                                   "mgr. Started by nvmeof-gw-warden.")
+    arguments = command_line.parse("nvmeof-gw-agent", "The part of a gateway that configures its target and talks to "
+                                   "the mgr. Started by nvmeof-gw-warden.")
     status = command_line.answer(arguments)
     if status is not None:
         return status

@@ -24,6 +24,7 @@ from gw_agent.config_store import Change, ConfigStore, Stored, StoreBusy, StoreE
 from gw_agent.configuration import Subsystem
 from gw_agent.group_key import GroupKey
 from gw_agent.host_keys import SealedKey
+from gw_agent.image_trash import ImageTrash
 from gw_agent.images import Images
 from gw_agent.moves import Fences, Key
 from gw_agent.pb import gateway_pb2 as pb
@@ -104,6 +105,7 @@ class ApiFrame(gateway_pb2_grpc.GatewayServicer):
         self.settings = settings
         self.port = settings.gateway.port
         self.images = Images(store.cluster)
+        self.trash = ImageTrash(store, self.images, settings.gateway.name)
         self._changing = asyncio.Lock()
 
     async def done(self, what: str, make: Callable[[Stored], Change]) -> pb.req_status:

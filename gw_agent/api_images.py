@@ -9,21 +9,22 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+from typing import Optional
 
-from gw_agent import changes_namespaces, configuration, moves
+from gw_agent import changes_namespaces, configuration, moves, trash_orders
 from gw_agent.api_frame import ApiFrame
 from gw_agent.changes import NamespaceRequest, Refused
 from gw_agent.config_store import Change
 from gw_agent.configuration import Namespace
 from gw_agent.images import LIMIT_BYTES, Look
 from gw_agent.pb import gateway_pb2 as pb
+from gw_agent.trash_orders import Order
 
 log = logging.getLogger(__name__)
 
-TRASH_WAIT_S = 15.0
-"""For the other gateways to close the image of a deleted namespace; they follow within a second."""
 CLOSE_WAIT_S = 8.0
-"""The same when it is to be served again; long enough for a gateway that died to be fenced, too."""
+"""For the other gateways to close the image of a deleted namespace, which is to be served again; they follow within a
+second. Long enough for a gateway that died to be fenced, too."""
 LOOK_AGAIN_S = 0.25
 
 
@@ -57,7 +58,8 @@ class ImageKeeping(ApiFrame):
             await self._wait_until_closed(asked, found)
         # What was fenced may have served it: no gateway serves it from now on without having seen that OSD map.
         fenced = self.local.fences().osd_epoch
-        await self.store.change(lambda now: Change(moves.raised_fence(now.omap, fenced)))
+        if moves.raised_fence((await self.store.load()).omap, fenced):
+            await self.store.change(lambda now: Change(moves.raised_fence(now.omap, fenced)))
         return False
 
     async def _wait_until_closed(self, asked: NamespaceRequest, found: Look) -> None:
@@ -85,8 +87,9 @@ class ImageKeeping(ApiFrame):
         except Refused as error:
             log.warning("the new image of a namespace that could not be added stays: %s", error)
 
-    async def check_may_be_trashed(self, nqn: str, namespace: Namespace) -> None:
-        """Before the namespace is deleted: nobody else uses its image. Raises Refused."""
+    async def order_of_trash(self, nqn: str, namespace: Namespace) -> Optional[Order]:
+        """For the image of a namespace that is to be deleted; None when there is none any more. Raises Refused when
+        somebody else uses it."""
         now = await self.store.load()
         for other_nqn, nsid in changes_namespaces.users_of_image(now, namespace.pool, namespace.image):
             if (other_nqn, nsid) != (nqn, namespace.nsid):
@@ -94,26 +97,11 @@ class ImageKeeping(ApiFrame):
                               f"{nqn} cannot go to the trash, because namespace {nsid} in {other_nqn} has it too; "
                               f"nothing was deleted. {_keep(nqn, namespace)}")
         found = await self.images.look(namespace.pool, namespace.image)
-        if found is not None:
-            self._check_not_open(namespace.pool, namespace.image, found, "so it cannot go to the trash; nothing was "
-                                 f"deleted. {_keep(nqn, namespace)}")
-
-    async def trash_image(self, namespace: Namespace) -> None:
-        """Once the namespace is deleted and every gateway has closed the image. Raises Refused, with the image left."""
-        loop = asyncio.get_running_loop()
-        end_s = loop.time() + TRASH_WAIT_S
-        image = f"{namespace.pool}/{namespace.image}"
-        while True:
-            try:
-                users = changes_namespaces.users_of_image(await self.store.load(), namespace.pool, namespace.image)
-                if users:
-                    raise Refused(errno.EEXIST, f"namespace {users[0][1]} of {users[0][0]} has it now")
-                return await self.images.trash(namespace.pool, namespace.image)
-            except Refused as error:
-                if error.code != errno.EBUSY or loop.time() > end_s:
-                    raise Refused(error.code, f"the namespace is deleted, but its image {image} is not in the trash: "
-                                  f"{error}. Move it there with: rbd trash mv {image}", True) from None
-            await asyncio.sleep(LOOK_AGAIN_S)
+        if found is None:
+            return None
+        self._check_not_open(namespace.pool, namespace.image, found, "so it cannot go to the trash; nothing was "
+                             f"deleted. {_keep(nqn, namespace)}")
+        return trash_orders.order(namespace, found.image_id, self.settings.gateway.name)
 
     def _check_not_open(self, pool: str, image: str, found: Look, consequence: str) -> None:
         """By others than gateways of this group, which close and open images as namespaces come and go."""

@@ -49,12 +49,15 @@ class NamespaceVerbs(ImageKeeping):
         now = await self.store.load()
         make(now)
         namespace = now.configuration.subsystems[nqn].namespaces.get(nsid)
-        trashed = namespace if namespace is not None and namespace.trash_image else None
-        if trashed is not None:
-            await self.check_may_be_trashed(nqn, trashed)
-        answer = await self.done(f"namespace {nsid} deleted from {nqn}", make)
-        if trashed is not None:
-            await self.trash_image(trashed)
+        order = None
+        if namespace is not None and namespace.trash_image:
+            order = await self.order_of_trash(nqn, namespace)
+        what = f"namespace {nsid} deleted from {nqn}"
+        if order is None:
+            return await self.done(what, make)
+        async with self.trash.asked(order):
+            answer = await self.done(what, lambda now: changes_namespaces.with_trash_order(make(now), order))
+            await self.trash.carry_out(order)
         return answer
 
     @answers(pb.req_status)

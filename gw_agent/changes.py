@@ -13,7 +13,7 @@ from typing import Mapping, Optional, Sequence
 
 from gw_agent import configuration as stored
 from gw_agent import nqn as names
-from gw_agent import rebalance
+from gw_agent import rebalance, trash_orders
 from gw_agent.config_store import Change, Stored
 from gw_agent.configuration import Listener, Namespace, Subsystem
 from gw_agent.moves import Key
@@ -238,6 +238,10 @@ def _choose_ana_group(now: Stored, subsystem: Subsystem, asked: int, ana_groups:
 
 
 def _check_not_used(now: Stored, namespace: Namespace, force: bool) -> None:
+    for order in trash_orders.stored_orders(now.omap):
+        if (order.pool, order.image) == (namespace.pool, namespace.image):
+            raise Refused(errno.EAGAIN, f"image {namespace.pool}/{namespace.image} is on its way to the trash with the "
+                          "namespace that had it; try again in a moment, or see who has it open with `rbd status`")
     for subsystem, there in now.configuration.namespaces():
         if there.uuid == namespace.uuid:
             raise Refused(errno.EEXIST, f"UUID {namespace.uuid} is that of namespace {there.nsid} in subsystem "

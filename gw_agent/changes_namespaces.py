@@ -14,6 +14,7 @@ from gw_agent import nqn as names
 from gw_agent.changes import Refused, subsystem
 from gw_agent.config_store import Change, Stored
 from gw_agent.configuration import QOS_FIELDS, Namespace
+from gw_agent.trash_orders import Order
 
 HOSTS_LIMIT = 16
 """As many hosts as an existing gateway allows for one namespace that not all see."""
@@ -97,6 +98,11 @@ def delete(now: Stored, nqn: str, nsid: int, sure: bool) -> Change:
                       "trash; say that you are sure (--i-am-sure), or keep it with: namespace set_rbd_trash_image "
                       f"--subsystem {nqn} --nsid {nsid} --rbd-trash-image-on-delete no")
     return Change(removes=stored.keys_of_namespace(now.omap, nqn, nsid))
+
+
+def with_trash_order(change: Change, order: Order) -> Change:
+    """The deletion of a namespace, and that its image goes to the trash."""
+    return Change(dict([order.entry]), change.removes)
 
 
 def users_of_image(now: Stored, pool: str, image: str) -> List[Tuple[str, int]]:

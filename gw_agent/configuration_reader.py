@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
 
-from gw_agent import moves
+from gw_agent import moves, trash_orders
 from gw_agent import nqn as names
 from gw_agent.configuration import (DEFAULT_BLOCK_SIZE, DEFAULT_LISTENER_PORT, DEFAULT_MAX_NAMESPACES, QOS_FIELDS,
                                     VERSION_KEY, Configuration, Listener, Namespace, QosLimits, Subsystem, entry_key)
@@ -59,7 +59,7 @@ def parse(omap: Mapping[str, str]) -> Tuple[Configuration, List[str]]:
                 read(key, omap[key], building)
             except Unreadable as error:
                 problems.append(f"stored entry {key} is left out: {error}")
-    for kind in sorted(keys_of.keys() - _READERS.keys() - set(moves.KINDS)):
+    for kind in sorted(keys_of.keys() - _READERS.keys() - {*moves.KINDS, trash_orders.KIND}):
         problems += [f"stored entry {key} has no effect: this version does not serve entries of that kind"
                      for key in keys_of[kind]]
     return Configuration(MappingProxyType({nqn: one.built() for nqn, one in building.items()})), problems

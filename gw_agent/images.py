@@ -26,6 +26,7 @@ class Look(NamedTuple):
 
     size: int
     watchers: FrozenSet[str]
+    image_id: str
 
 
 class Images:
@@ -50,10 +51,10 @@ class Images:
         """For an image that this gateway made a moment ago and nothing used yet; RBD refuses if it is open."""
         await self._run(pool, image, lambda ioctx, name: rbd.RBD().remove(ioctx, name))
 
-    async def trash(self, pool: str, image: str) -> None:
+    async def trash(self, pool: str, image: str, image_id: str) -> None:
         """Moves it to the pool's trash, from where `rbd trash restore` gets it back; refused with EBUSY while it is
-        open."""
-        await self._run(pool, image, _trash)
+        open. Nothing to do when it is gone, or when the name is another image's now."""
+        await self._run(pool, image, lambda ioctx, name: _trash(ioctx, name, image_id))
 
     async def _run(self, pool: str, image: str, use: Callable[["rados.Ioctx", str], Any]) -> Any:
         def in_thread() -> Any:
@@ -80,7 +81,8 @@ def _look(ioctx: "rados.Ioctx", name: str) -> Optional[Look]:
     """Reading leaves no watch of its own."""
     try:
         with rbd.Image(ioctx, name, read_only=True) as image:
-            return Look(int(image.size()), frozenset(watcher["addr"] for watcher in image.watchers_list()))
+            return Look(int(image.size()), frozenset(watcher["addr"] for watcher in image.watchers_list()),
+                        str(image.id()))
     except rbd.ImageNotFound:
         return None
 
@@ -90,8 +92,14 @@ def _resize(ioctx: "rados.Ioctx", name: str, size: int) -> None:
         image.resize(size, allow_shrink=False)
 
 
-def _trash(ioctx: "rados.Ioctx", name: str) -> None:
+def _trash(ioctx: "rados.Ioctx", name: str, image_id: str) -> None:
+    """An image whose move was cut short cannot be opened any more; moving it again ends that."""
     found = _look(ioctx, name)
+    if found is not None and found.image_id != image_id:
+        return
     if found is not None and found.watchers:
         raise Refused(errno.EBUSY, f"image {name} is open at {', '.join(sorted(found.watchers))}")
-    rbd.RBD().trash_move(ioctx, name, 0)
+    try:
+        rbd.RBD().trash_move(ioctx, name, 0)
+    except rbd.ImageNotFound:
+        pass

@@ -15,7 +15,7 @@ from running_target import OneContext
 
 from gw_agent import api
 from gw_agent.changes import Refused
-from gw_agent.config_store import ConfigStore
+from gw_agent.config_store import ConfigStore, Stored
 from gw_agent.group_status import Known
 from gw_agent.images import Images
 from gw_agent.moves import Fences, Key
@@ -24,6 +24,7 @@ from gw_agent.settings import Settings
 from gw_agent.spdk_rpc import SpdkRpc
 
 START_S = 60
+CANCEL_AGAIN_S = 0.2
 
 
 class StandaloneGateway:
@@ -39,6 +40,7 @@ class StandaloneGateway:
         self.address = ""
         self.addresses: FrozenSet[str] = frozenset()
         self.fenced = Fences()
+        self._applied: Optional[Stored] = None
         self._ceph = ceph
         self._socket_path = socket_path
         self._loop = asyncio.new_event_loop()
@@ -71,7 +73,8 @@ class StandaloneGateway:
         return self.knows
 
     async def apply_now(self) -> Report:
-        return await self.reconciler.apply((await self.store.load()).configuration)
+        self._applied = await self.store.load()
+        return await self.reconciler.apply(self._applied.configuration)
 
     async def watchers(self, pool: str, image: str) -> FrozenSet[str]:
         """RADOS addresses of those that have an image open."""
@@ -118,7 +121,8 @@ class StandaloneGateway:
         self.service = api.GatewayService(self.store, self, self.settings)
         self._server, port = await api.start_server(self.service, self.settings)
         self.address = f"{self.settings.gateway.addr}:{port}"
-        self._following = asyncio.ensure_future(self._follow())
+        self._tasks = [asyncio.ensure_future(work) for work in (self._follow(), self.service.trash.serve(
+            lambda: self._applied))]
 
     async def _follow(self) -> None:
         while True:
@@ -126,8 +130,11 @@ class StandaloneGateway:
             await self.apply_now()
 
     async def _stop(self) -> None:
-        self._following.cancel()
-        await asyncio.wait([self._following])
+        left = set(self._tasks)
+        while left:   # before Python 3.12 `wait_for` may swallow a cancellation that comes as its work ends
+            for task in left:
+                task.cancel()
+            _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
         await self._server.stop(api.STOP_S)
         await self.store.close()
         await self.rpc.close()

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from gw_agent import changes, changes_namespaces, configuration, configuration_reader
+from gw_agent import changes, changes_namespaces, configuration, configuration_reader, trash_orders
 from gw_agent.changes import NamespaceRequest, Refused
 from gw_agent.config_store import Change, Stored
 from gw_agent.configuration import Listener
@@ -183,6 +183,17 @@ def test_limits_are_merged_with_those_that_are_stored(one):
     now = after(now, changes_namespaces.set_limits(now, NQN, 1, {"rw_ios_per_second": 0}))
     assert now.configuration.subsystems[NQN].namespaces[1].qos == configuration.QosLimits(w_mbytes_per_second=7)
     assert "no limit is given" in refusal(errno.EINVAL, changes_namespaces.set_limits, now, NQN, 1, {})
+
+
+def test_an_image_on_its_way_to_the_trash_is_nobodys_until_it_is_there(one):
+    now = after(one, changes.add_namespace(one, asked("a"), (1,)))
+    order = trash_orders.order(now.configuration.subsystems[NQN].namespaces[1], "id", "gw1")
+    deleted = after(now, changes_namespaces.with_trash_order(changes_namespaces.delete(now, NQN, 1, True), order))
+    assert trash_orders.stored_orders(deleted.omap) == [order] and not deleted.problems
+    assert trash_orders.stored_orders({order.key: "no JSON", **now.omap}) == []
+    said = refusal(errno.EAGAIN, changes.add_namespace, deleted, asked("a", force=True), (1,))
+    assert "on its way to the trash" in said
+    assert changes.add_namespace(deleted, asked("b"), (1,)).sets
 
 
 def test_a_changed_namespace_keeps_what_another_gateway_stored_with_it(one):
