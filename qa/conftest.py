@@ -21,6 +21,7 @@ STAND_IN_TARGET = Path(__file__).parent / 'target_sim' / 'nvmf_tgt'
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption('--all-faults', action='store_true', help='every fault of test_killed_anywhere.py, not a sample')
     parser.addoption('--json', type=Path, metavar='FILE', help="write each layer's figures to this file")
 
 

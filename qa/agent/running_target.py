@@ -21,22 +21,50 @@ USE_S = 120
 CONTEXT = "nvmeof_ha.1"
 
 
+class TargetProcess:
+    """One target in `directory` that can be ended and started again; `path` is that of its RPC socket."""
+
+    def __init__(self, program: Path, directory: Path) -> None:
+        self.path = str(directory / "spdk.sock")
+        self._program = program
+        self._directory = directory
+        self._process: "Optional[subprocess.Popen[bytes]]" = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Returns once it answers."""
+        with open(self._directory / "target.log", "ab") as log:
+            self._process = subprocess.Popen([str(self._program), *DEFAULT_TGT_ARGS.split(), "-r", self.path],
+                                             stdout=log, stderr=log)
+        asyncio.run(_wait_until_ready(self.path, self._process))
+
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def stop(self) -> None:
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
 @contextmanager
 def running_target(program: Path, directory: Path) -> Iterator[str]:
     """Starts the target, yields the path of its RPC socket, ends it."""
-    path = str(directory / "spdk.sock")
-    with open(directory / "target.log", "ab") as log:
-        process = subprocess.Popen([str(program), *DEFAULT_TGT_ARGS.split(), "-r", path], stdout=log, stderr=log)
+    target = TargetProcess(program, directory)
     try:
-        asyncio.run(_wait_until_ready(path, process))
-        yield path
+        target.start()
+        yield target.path
     finally:
-        process.terminate()
-        try:
-            process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        target.stop()
 
 
 async def _wait_until_ready(path: str, process: "subprocess.Popen[bytes]") -> None:

@@ -21,7 +21,6 @@ from target_sim.target_process import RpcClient
 from testbed.cluster import Cluster
 from testbed.daemon import Daemon
 from testbed.gateway import nvme_gw
-from testbed.nvmeof_setup import GatewayApi, SetupRefused
 from testbed.waiting import wait_until
 
 
@@ -152,37 +151,6 @@ def test_a_lost_seat_comes_back_while_the_gateways_serve(pair):
     with pair.undisturbed():
         pair.seats.ioctx.remove_object(pair.seats.names[0])
         wait_until(lambda: pair.seats.maps() == [before] * 3, 20, 'three equal seats')
-
-
-def test_a_killed_agent_loses_no_change_that_its_gateway_acknowledged(pair):
-    pair.wait_well()
-    done, in_doubt = set(), set()
-    killed = 0
-    for number in range(24):
-        nqn = f'{pair.nqn}.{number}'
-        if number % 6 == 3:
-            killed += len(pair.one.kill('agent'))   # the next change finds it dead or starting
-        try:
-            with GatewayApi(pair.one) as api:
-                api.create_subsystem(nqn, f'S{number}')
-            done.add(nqn)
-        except SetupRefused:
-            in_doubt.add(nqn)
-            with GatewayApi(pair.one) as api:
-                api.wait_ready()
-    assert killed == 4 and len(done) >= 12
-    for gateway in pair.gateways:
-        with GatewayApi(gateway) as api:
-            api.wait_ready()
-        stored = set(subsystems(gateway))
-        assert done <= stored <= done | in_doubt | {pair.nqn}
-    pair.wait_well()
-
-
-def subsystems(gateway) -> list:
-    """As the gateway's command-line client lists them."""
-    listed = json.loads(cli(gateway, '--format', 'json', 'subsystem', 'list').stdout)
-    return [row['nqn'] for row in listed['subsystems']]
 
 
 def cli(gateway, *args: str) -> subprocess.CompletedProcess:
