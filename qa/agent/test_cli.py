@@ -26,8 +26,8 @@ from testbed.ports import free_ports
 
 from gw_agent.group_status import Known
 from gw_agent.settings import API_SOCKET
-from gw_client.main import cli, main
-from gw_client.options import KeySource, MebibyteSize, Size
+from gw_agent.client.main import cli, main
+from gw_agent.client.options import KeySource, MebibyteSize, Size
 from nvmeof_ha_core.model import AnaGroup, Availability, Gateway, Instance, Map, Phase, Version
 from nvmeof_ha_core.register import View
 
@@ -247,7 +247,7 @@ def test_top_goes_on_when_one_of_several_gateways_does_not_answer_and_ends_when_
 def test_top_renews_a_terminal_in_place_until_ctrl_c_ends_it(knowing):
     ours, its = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "gw_client", "--server-address", knowing.address.split(":")[0], "--server-port",
+        [sys.executable, "-m", "gw_agent.client", "--server-address", knowing.address.split(":")[0], "--server-port",
          knowing.address.split(":")[1], "top", "--interval", "0.2"], stdout=its, stderr=its, stdin=its,
         env={**os.environ, "TERM": "xterm"}, cwd=REPOSITORY)
     os.close(its)

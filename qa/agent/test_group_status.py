@@ -7,7 +7,7 @@ import pytest
 
 from gw_agent.group_status import Known, describe
 from gw_agent.pb import ha_pb2
-from gw_client import group_view, status
+from gw_agent.client import group_view, status
 from nvmeof_ha_core.model import AnaGroup, Availability, Departed, Gateway, Instance, Map, Phase, Subsystem, Version
 from nvmeof_ha_core.register import View
 

@@ -17,8 +17,8 @@ import pytest
 from gateway_host import NQN, GatewayHost, MgrInPlace
 from gw_agent import leaving, process_log, settings, target_guard
 from gw_agent.command_line import DEFAULT_CONFIG, SAMPLE
-from gw_install import gateway_host, mgr_module, sources
-from gw_install.main import main
+from gw_agent.install import gateway_host, mgr_module, sources
+from gw_agent.install.main import main
 from nvmeof_ha_core.model import Phase
 from nvmeof_ha_core.timing import Timing
 
@@ -106,7 +106,7 @@ def test_what_is_not_ours_to_replace_is_left_and_said(tmp_path: Path, capsys: py
 
 def test_the_module_can_be_installed_by_the_systems_python_from_a_checkout(tmp_path: Path) -> None:
     checkout = sources.mgr_module().parents[1]
-    done = subprocess.run(["/usr/bin/python3", "-m", "gw_install", "mgr-module", "--to", str(tmp_path)], cwd=checkout,
+    done = subprocess.run(["/usr/bin/python3", "-m", "gw_agent.install", "mgr-module", "--to", str(tmp_path)], cwd=checkout,
                           env={"PATH": "/usr/bin:/bin"}, timeout=60, stdout=subprocess.PIPE, check=True)
     assert b"installed" in done.stdout and (tmp_path / "nvmeof_ha" / "module.py").exists()
 

@@ -16,7 +16,7 @@ from gw_agent import api, settings as settings_module
 from gw_agent.pb import gateway_pb2 as pb
 from gw_agent.pb import gateway_pb2_grpc
 from gw_agent.tls import CertificateError, Certificates
-from gw_client.main import main
+from gw_agent.client.main import main
 
 ADDR = "127.0.0.2"
 CALL_S = 20

@@ -7,9 +7,9 @@ import re
 import pytest
 
 from gw_agent.pb import ha_pb2
-from gw_client import units
-from gw_client.io_rates import Load, by_ana_group, merged, of_gateway
-from gw_client.top_view import HOME, JsonLines, Lines, Reading, Screen
+from gw_agent.client import units
+from gw_agent.client.io_rates import Load, by_ana_group, merged, of_gateway
+from gw_agent.client.top_view import HOME, JsonLines, Lines, Reading, Screen
 
 NQN = "nqn.2016-06.io.spdk:cnode1"
 TICK_RATE = 1000

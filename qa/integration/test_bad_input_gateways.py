@@ -154,7 +154,7 @@ def test_a_lost_seat_comes_back_while_the_gateways_serve(pair):
 
 
 def cli(gateway, *args: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, '-m', 'gw_client', '--server-address', gateway.address, '--server-port',
+    return subprocess.run([sys.executable, '-m', 'gw_agent.client', '--server-address', gateway.address, '--server-port',
                            str(gateway.api_port), *args], text=True, capture_output=True, timeout=90, check=False)
 
 

@@ -147,7 +147,7 @@ def test_an_unreachable_mon_is_asked_again_and_found_when_it_is_there(gateway, t
 
 
 def cli(address: str, port: int, *args: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, '-m', 'gw_client', '--server-address', address, '--server-port',
+    return subprocess.run([sys.executable, '-m', 'gw_agent.client', '--server-address', address, '--server-port',
                            str(port), *args], text=True, capture_output=True, timeout=90, check=False)
 
 

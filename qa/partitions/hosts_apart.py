@@ -111,7 +111,7 @@ class HostsApart:
 
     def _configure(self, gateway: Gateway, *words: str) -> str:
         # A process of its own: gRPC's threads in this one may have been started on no host.
-        return self.cluster.run(sys.executable, '-m', 'gw_client', '--server-address', f'unix:{gateway.api_socket}',
+        return self.cluster.run(sys.executable, '-m', 'gw_agent.client', '--server-address', f'unix:{gateway.api_socket}',
                                 *words)
 
     # -- what is so ------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import List
 
 import pytest
 
-from gw_install import mgr_module
+from gw_agent.install import mgr_module
 from nvmeof_ha.core.release import RELEASE
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -31,8 +31,7 @@ def test_the_release_that_beacons_name_is_that_of_the_package():
 
 def test_every_package_of_the_gateway_and_the_core_is_installed():
     listed = set(settings()['options']['packages'].split())
-    for name, directory in (('gw_agent', REPOSITORY / 'gw_agent'), ('gw_client', REPOSITORY / 'gw_client'),
-                            ('gw_install', REPOSITORY / 'gw_install'),
+    for name, directory in (('gw_agent', REPOSITORY / 'gw_agent'),
                             ('nvmeof_ha_core', REPOSITORY / 'mgr_module/nvmeof_ha/core')):
         found = {'.'.join((name, *init.parent.relative_to(directory).parts))
                  for init in directory.rglob('__init__.py')}
@@ -40,7 +39,7 @@ def test_every_package_of_the_gateway_and_the_core_is_installed():
 
 
 def test_core_and_generated_modules_are_found_from_anywhere(tmp_path):
-    program = ('import nvmeof_ha_core, gw_agent.pb.gateway_pb2_grpc, gw_agent.pb.monitor_pb2_grpc, gw_client.main; '
+    program = ('import nvmeof_ha_core, gw_agent.client.main, gw_agent.pb.gateway_pb2_grpc; '
                'print(nvmeof_ha_core.__file__)')
     done = subprocess.run([sys.executable, '-c', program], cwd=tmp_path, env={'PATH': '/usr/bin:/bin'},
                           stdout=subprocess.PIPE, text=True, timeout=60, check=True)
@@ -62,9 +61,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp('wheel')
     copy = directory / 'source'   # generating the protobuf modules here would disturb other tests
     skipped = shutil.ignore_patterns('__pycache__', '*_pb2*.py')
-    for name in ('gw_agent', 'gw_client', 'gw_install', 'mgr_module', 'proto'):
+    for name in ('gw_agent', 'mgr_module', 'proto'):
         shutil.copytree(REPOSITORY / name, copy / name, ignore=skipped)
-    for name in ('setup.cfg', 'pyproject.toml', 'MANIFEST.in', 'README.md', 'LICENSE'):
+    for name in ('setup.cfg', 'pyproject.toml', 'README.md', 'LICENSE'):
         shutil.copy(REPOSITORY / name, copy / name)
     built = run([sys.executable, '-m', 'pip', 'wheel', '--no-deps', '--wheel-dir', str(directory), str(copy)],
                 directory)

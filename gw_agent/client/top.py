@@ -13,12 +13,12 @@ import click
 
 from gw_agent.pb import gateway_pb2 as pb
 from gw_agent.pb import ha_pb2
-from gw_client import io_rates
-from gw_client.api_client import ApiClient, Failure, Format, pass_client
-from gw_client.connection import UNIX, Server
-from gw_client.io_rates import Key, Row
-from gw_client.options import command
-from gw_client.top_view import JsonLines, Lines, Reading, Screen, View
+from gw_agent.client import io_rates
+from gw_agent.client.api_client import ApiClient, Failure, Format, pass_client
+from gw_agent.client.connection import UNIX, Server
+from gw_agent.client.io_rates import Key, Row
+from gw_agent.client.options import command
+from gw_agent.client.top_view import JsonLines, Lines, Reading, Screen, View
 
 ORDERS = {"iops": lambda row: -row.load.iops, "throughput": lambda row: -row.load.moved_bytes,
           "latency": lambda row: -row.load.latency_s, "name": lambda row: 0}

@@ -10,8 +10,8 @@ import shutil
 from pathlib import Path
 from typing import Dict, List
 
-from gw_install import sources
-from gw_install.refusal import Refused
+from gw_agent.install import sources
+from gw_agent.install.refusal import Refused
 
 DEFAULT_TO = "/usr/share/ceph/mgr"
 ASIDE = ".nvmeof-ha-install"

@@ -6,9 +6,9 @@ from typing import Optional, Tuple
 import click
 
 from gw_agent.pb import gateway_pb2 as pb
-from gw_client import options, tables
-from gw_client.api_client import ApiClient, pass_client
-from gw_client.options import CNODE, HOST, all_hosts, command, group
+from gw_agent.client import options, tables
+from gw_agent.client.api_client import ApiClient, pass_client
+from gw_agent.client.options import CNODE, HOST, all_hosts, command, group
 
 
 @group("host", f"""

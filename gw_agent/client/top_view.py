@@ -11,9 +11,9 @@ from typing import Any, Dict, List, Mapping, Protocol, Sequence
 
 import click
 
-from gw_client.io_rates import Key, Load, Row, by_ana_group
-from gw_client.tables import table
-from gw_client.units import count, megabytes, milliseconds
+from gw_agent.client.io_rates import Key, Load, Row, by_ana_group
+from gw_agent.client.tables import table
+from gw_agent.client.units import count, megabytes, milliseconds
 
 HOME, REST_OF_LINE, REST_OF_SCREEN, WHOLE_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J", "\x1b[2J"
 COLUMNS = ("IO/s", "MB/s read", "MB/s written", "ms read", "ms written")

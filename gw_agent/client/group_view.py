@@ -4,7 +4,7 @@ from __future__ import annotations
 from typing import List, Optional
 
 from gw_agent.pb import ha_pb2
-from gw_client.api_client import ApiClient, Failure
+from gw_agent.client.api_client import ApiClient, Failure
 
 
 def known(client: ApiClient) -> Optional[ha_pb2.group_status_info]:

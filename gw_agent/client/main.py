@@ -10,12 +10,12 @@ from typing import Optional, Sequence
 import click
 from click.shell_completion import get_completion_class
 
-from gw_client import gateway_commands, host_commands, listener_commands, namespace_commands, subsystem_commands
-from gw_client.api_client import ApiClient, Format, own_version
-from gw_client.connection import DEFAULT_ADDRESS, DEFAULT_PORT, Credentials, Server
-from gw_client.options import CNODE, PORT, Aliased, command, group
-from gw_client.status import status
-from gw_client.top import top
+from gw_agent.client import gateway_commands, host_commands, listener_commands, namespace_commands, subsystem_commands
+from gw_agent.client.api_client import ApiClient, Format, own_version
+from gw_agent.client.connection import DEFAULT_ADDRESS, DEFAULT_PORT, Credentials, Server
+from gw_agent.client.options import CNODE, PORT, Aliased, command, group
+from gw_agent.client.status import status
+from gw_agent.client.top import top
 
 PROGRAM = "nvmeof-gw"
 PEM_FILE = click.Path(exists=True, dir_okay=False, readable=True)

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 from typing import Optional, Sequence
 
-from gw_install import gateway_host, mgr_module
-from gw_install.refusal import Refused
-from gw_install.sources import Incomplete
+from gw_agent.install import gateway_host, mgr_module
+from gw_agent.install.refusal import Refused
+from gw_agent.install.sources import Incomplete
 
 PROGRAM = "nvmeof-ha-install"
 

@@ -7,10 +7,10 @@ import click
 
 from gw_agent.pb import gateway_pb2 as pb
 from gw_agent.pb import ha_pb2
-from gw_client import group_view, options, tables
-from gw_client.api_client import ApiClient, pass_client
-from gw_client.options import CNODE, HOST, all_hosts, command, group
-from gw_client.units import size as human_size
+from gw_agent.client import group_view, options, tables
+from gw_agent.client.api_client import ApiClient, pass_client
+from gw_agent.client.options import CNODE, HOST, all_hosts, command, group
+from gw_agent.client.units import size as human_size
 
 YES_NO = click.Choice(["yes", "no"])
 

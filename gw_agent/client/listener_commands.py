@@ -6,9 +6,9 @@ from typing import Any, Optional
 import click
 
 from gw_agent.pb import gateway_pb2 as pb
-from gw_client import group_view, options, tables
-from gw_client.api_client import ApiClient, pass_client
-from gw_client.options import CNODE, command, group
+from gw_agent.client import group_view, options, tables
+from gw_agent.client.api_client import ApiClient, pass_client
+from gw_agent.client.options import CNODE, command, group
 
 DEFAULT_PORT = 4420
 WHERE = f"{CNODE} -t gw1 -a 10.0.0.1"

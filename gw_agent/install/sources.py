@@ -7,10 +7,10 @@ from pathlib import Path
 DISTRIBUTION = "nvmeof-ha"
 MODULE = "nvmeof_ha"
 _HERE = Path(__file__).resolve().parent
-_CHECKOUT = _HERE.parent
+_CHECKOUT = _HERE.parents[1]
 UNIT = _HERE / "nvmeof-gw-warden@.service"
 LOGROTATE = _HERE / "logrotate"
-SAMPLE = _CHECKOUT / "gw_agent" / "gateway.conf.sample"
+SAMPLE = _HERE.parent / "gateway.conf.sample"
 """Beside this package in both cases."""
 
 
@@ -39,4 +39,4 @@ def _shared(name: str) -> Path:
         if file.as_posix().endswith(f"share/{DISTRIBUTION}/{name}"):
             return Path(str(file.locate())).resolve()
     raise Incomplete(f"share/{DISTRIBUTION}/{name} is not among the installed files; install nvmeof-ha from its wheel "
-                     "(pip install), or run `python3 -m gw_install` in a checkout")
+                     "(pip install), or run `python3 -m gw_agent.install` in a checkout")

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import List
 
-from gw_install import sources
-from gw_install.refusal import Refused
+from gw_agent.install import sources
+from gw_agent.install.refusal import Refused
 
 UNIT_PLACE = "usr/local/lib/systemd/system/nvmeof-gw-warden@.service"
 LOGROTATE_PLACE = "etc/logrotate.d/nvmeof-ha"

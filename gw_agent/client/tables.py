@@ -7,8 +7,8 @@ from tabulate import tabulate
 
 from gw_agent.pb import gateway_pb2 as pb
 from gw_agent.pb import ha_pb2
-from gw_client import group_view
-from gw_client.units import count, size
+from gw_agent.client import group_view
+from gw_agent.client.units import count, size
 
 NUMBERS = frozenset((
     "NSID", "Size", "Block size", "ANA group", "Own ANA group", "Namespaces", "Max", "Subsystems", "Listeners",

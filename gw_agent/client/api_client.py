@@ -11,7 +11,7 @@ import grpc
 from google.protobuf import json_format
 
 from gw_agent.pb import gateway_pb2_grpc, ha_pb2, ha_pb2_grpc
-from gw_client.connection import Server, unanswered
+from gw_agent.client.connection import Server, unanswered
 
 CALL_TIMEOUT_S = 60.0
 """A change waits for the lock of another gateway's change, and for the target."""

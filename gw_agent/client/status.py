@@ -6,11 +6,11 @@ from typing import List
 import click
 
 from gw_agent.pb import ha_pb2
-from gw_client.api_client import ApiClient, pass_client
-from gw_client.group_view import optimized_at
-from gw_client.options import command
-from gw_client.tables import table
-from gw_client.units import age
+from gw_agent.client.api_client import ApiClient, pass_client
+from gw_agent.client.group_view import optimized_at
+from gw_agent.client.options import command
+from gw_agent.client.tables import table
+from gw_agent.client.units import age
 
 STALE_S = 3.0
 """Seats are read twice a second, and permissions last a few seconds."""

@@ -1,9 +1,0 @@
-"""`python3 -m gw_install`, also from a checkout where nothing is installed."""
-from __future__ import annotations
-
-import sys
-
-from gw_install.main import main
-
-if __name__ == "__main__":
-    sys.exit(main())
