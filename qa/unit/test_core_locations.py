@@ -123,7 +123,7 @@ def test_a_location_is_set_unset_stored_and_kept_in_the_gateways_record():
     (SetLocation(1, "gw1", "east"), errno.EEXIST, "gateway 'gw1' is at location 'east' already"),
     (SetDisaster(1, "south"), errno.EINVAL, "no gateway of rbd/g1 is at location 'south'; there are: east, west"),
     (SetDisaster(1, ""), errno.EINVAL, "no gateway of rbd/g1 is at location ''"),
-    (SetDisaster(1, "west"), errno.EINVAL, "location 'west' is not lost: gw3, gw4 are AVAILABLE there"),
+    (SetDisaster(1, "west"), errno.EINVAL, "location 'west' is not lost: AVAILABLE there: gw3, gw4"),
     (ClearDisaster(1, "west"), errno.EINVAL, "location 'west' of rbd/g1 is not in disaster; those that are: none"),
 ])
 def test_what_cannot_be_is_refused_with_what_was_found_and_changes_nothing(event, code, text):

@@ -54,8 +54,8 @@ def set_disaster(state: State, event: SetDisaster, now: float) -> Handled:
                              "`disaster-clear` brings its ANA groups home"),)
     alive = [g.id for g in at if g.availability is Availability.AVAILABLE]
     if alive:
-        return state, (Reply(event.request_id, errno.EINVAL, f"location {location!r} is not lost: {', '.join(alive)} "
-                             "are AVAILABLE there; to take them out of service, `drain` them"),)
+        return state, (Reply(event.request_id, errno.EINVAL, f"location {location!r} is not lost: AVAILABLE "
+                             f"there: {', '.join(alive)}; to take them out of service, `drain` them"),)
     return _with(state, Disaster(location)), (Reply(event.request_id, 0),)
 
 
