@@ -13,7 +13,7 @@ import json
 import logging
 from typing import Any, Callable, Coroutine, Dict, FrozenSet, List, Optional, Tuple
 
-from gw_agent import moves
+from gw_agent import ending, moves
 from gw_agent.ana import AnaStates
 from gw_agent.boot_clock import boottime_s
 from gw_agent.config_store import ConfigStore, Stored, StoreError
@@ -277,6 +277,4 @@ async def _all_or_none(works: List[Coroutine[Any, Any, None]]) -> None:
     try:
         await asyncio.gather(*tasks)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await ending.end(tasks)

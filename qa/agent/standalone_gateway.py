@@ -13,7 +13,7 @@ from typing import Any, Coroutine, Dict, FrozenSet, Optional, Tuple
 from nvmeof_ha_core.model import controller_ids
 from running_target import OneContext
 
-from gw_agent import api
+from gw_agent import api, ending
 from gw_agent.changes import Refused
 from gw_agent.config_store import ConfigStore, Stored
 from gw_agent.group_status import Known
@@ -24,7 +24,6 @@ from gw_agent.settings import Settings
 from gw_agent.spdk_rpc import SpdkRpc
 
 START_S = 60
-CANCEL_AGAIN_S = 0.2
 
 
 class StandaloneGateway:
@@ -130,11 +129,7 @@ class StandaloneGateway:
             await self.apply_now()
 
     async def _stop(self) -> None:
-        left = set(self._tasks)
-        while left:   # before Python 3.12 `wait_for` may swallow a cancellation that comes as its work ends
-            for task in left:
-                task.cancel()
-            _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
+        await ending.end(self._tasks)
         await self._server.stop(api.STOP_S)
         await self.store.close()
         await self.rpc.close()
