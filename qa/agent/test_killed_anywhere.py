@@ -36,6 +36,7 @@ SERVED, SPARE, NEW, TRASHED = "faults-served", "faults-spare", "faults-new", "fa
 HIDDEN, BYSTANDER = "faults-hidden", "faults-bystander"
 IMAGES = frozenset({SERVED, SPARE, NEW, TRASHED, HIDDEN, BYSTANDER})
 SLOW = ("namespace resize",)
+"""An agent that dies with the image open keeps RBD waiting for half a minute: only `--all-faults` kills it there."""
 UUID = str(uuid.UUID(int=7))
 SAYS_WHAT_IS_THERE = (errno.EEXIST, errno.ENOENT)
 
@@ -124,8 +125,6 @@ def all_faults(request: Any) -> bool:
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
 def test_a_killed_agent_or_target_leaves_all_as_before_or_as_after(change, stage, all_faults, say):
-    if change.name in SLOW and not all_faults:
-        pytest.skip("takes half a minute for each fault; --all-faults plays it")
     told = ask(stage.place, change, Fault())
     assert told.status == 0, told.text
     after = stage.look()
@@ -135,7 +134,7 @@ def test_a_killed_agent_or_target_leaves_all_as_before_or_as_after(change, stage
     chosen = random.Random(f"{SEED} {change.name}")
     agents, targets = agent_faults(told.steps), target_faults(told.steps)
     if not all_faults:
-        agents = chosen.sample(agents, min(len(agents), OF_THE_AGENT))
+        agents = chosen.sample(agents, 0 if change.name in SLOW else min(len(agents), OF_THE_AGENT))
         targets = chosen.sample(targets, min(len(targets), OF_THE_TARGET))
     for fault in agents:
         with reset(stage):
