@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import Callable, Iterator, List
 
 import pytest
 
@@ -32,6 +32,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # So a shell starts what runs in the background; programs under test would ignore Ctrl-C, too.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
+    """What needs no shared cluster comes first: else it would run beside an idle one, which takes half a core."""
+    shared = {item.path for item in items if 'cluster' in getattr(item, 'fixturenames', ())}
+    items.sort(key=lambda item: item.path in shared)
 
 
 @pytest.fixture(scope='session')
