@@ -159,22 +159,22 @@ def _delete(groups: Groups, key: GroupKey, gateway_id: str) -> Result:
 
 
 def _change(groups: Groups, key: GroupKey, verb: str, arguments: Dict[str, Any]) -> Result:
-    """Any other command, in a group that exists."""
+    """A command of ``_CHANGES``, in a group that exists."""
     driver = groups.driver(key)
     if driver is None:
         return no_such_group(groups, key, errno.EINVAL)
+    return _ask(driver, key, lambda request_id: _CHANGES[verb](request_id, arguments))
 
-    def make(request_id: int) -> Command:
-        if verb == "failover":
-            return MoveAnaGroup(request_id, int(arguments["anagrp_id"]), arguments.get("to") or "")
-        if verb == "fence":
-            return FenceGateway(request_id, arguments["id"])
-        if verb == "set-location":
-            return SetLocation(request_id, arguments["id"], arguments["location"])
-        if verb in ("disaster-set", "disaster-clear"):
-            return (SetDisaster if verb == "disaster-set" else ClearDisaster)(request_id, arguments["location"])
-        return SetEnabled(request_id, arguments["id"], verb == "enable")
-    return _ask(driver, key, make)
+
+_CHANGES: Dict[str, Callable[[int, Dict[str, Any]], Command]] = {
+    "enable": lambda request_id, given: SetEnabled(request_id, given["id"], True),
+    "disable": lambda request_id, given: SetEnabled(request_id, given["id"], False),
+    "failover": lambda request_id, given: MoveAnaGroup(request_id, int(given["anagrp_id"]), given.get("to") or ""),
+    "fence": lambda request_id, given: FenceGateway(request_id, given["id"]),
+    "set-location": lambda request_id, given: SetLocation(request_id, given["id"], given["location"]),
+    "disaster-set": lambda request_id, given: SetDisaster(request_id, given["location"]),
+    "disaster-clear": lambda request_id, given: ClearDisaster(request_id, given["location"]),
+}
 
 
 def _drain(groups: Groups, key: GroupKey, gateway_ids: Tuple[str, ...]) -> Result:
