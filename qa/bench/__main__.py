@@ -15,9 +15,13 @@ from typing import Callable, Dict, List, Optional
 from testbed.report import aligned
 from testbed.timeline import print_line
 
-from . import core, failovers, namespaces
+from . import capacity, core, failovers, namespaces
 
 Figures = Dict[str, float]
+
+
+def _capacity(directory: Path, options: argparse.Namespace) -> List[Figures]:
+    return [capacity.run(directory / str(number), print_line, options.gateways) for number in range(options.runs)]
 
 
 def _core(_directory: Path, options: argparse.Namespace) -> List[Figures]:
@@ -33,7 +37,7 @@ def _namespaces(directory: Path, options: argparse.Namespace) -> List[Figures]:
 
 
 BENCHES: Dict[str, Callable[[Path, argparse.Namespace], List[Figures]]] = {
-    'core': _core, 'failovers': _failovers, 'namespaces': _namespaces}
+    'capacity': _capacity, 'core': _core, 'failovers': _failovers, 'namespaces': _namespaces}
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
@@ -72,6 +76,8 @@ def _options(arguments: Optional[List[str]]) -> argparse.Namespace:
                         help='how often, failovers all on one cluster (default: %(default)s)')
     parser.add_argument('--namespaces', type=int, default=1000, metavar='N',
                         help='for the benchmark of that name (default: %(default)s)')
+    parser.add_argument('--gateways', type=lambda text: [int(word) for word in text.split(',')], metavar='N,N,...',
+                        default=capacity.SIZES, help='for `capacity`: how many at once, growing (default: 2,16,128,1000)')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures of all runs there')
     return parser.parse_args(arguments)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from typing import Callable, List, Optional, Sequence, Tuple
 
-from .daemon import PROC
 from .gateway import Gateway
 from .play import FAILBACK, Outcome
+from .process_cost import cost
 
 LATE_S = 1.0
 COLUMNS = ('scenario', 'ok', 'moved', 'switch s', 'no path s', 'host stall s', 'I/O errors', 'lost', 'stale',
@@ -58,11 +57,9 @@ def _footprint(gateway: Gateway, since_s: float) -> List[Tuple[str, str, str]]:
     pids = gateway.pids()
     for kind, most_mb in (('warden', 60), ('agent', 120)):
         if kind in pids:
-            stat = (PROC / str(pids[kind]) / 'stat').read_text()
-            fields = stat[stat.rindex(')') + 2:].split()   # from field 3 of proc(5) on
-            cpu_s += (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
-            resident_mb = int(fields[21]) * os.sysconf('SC_PAGE_SIZE') / 1e6
-            rows.append((f"{gateway.name}'s {kind}: resident", f'{resident_mb:.0f} MB', f'at most {most_mb} MB'))
+            of_it = cost(pids[kind])
+            cpu_s += of_it.cpu_s
+            rows.append((f"{gateway.name}'s {kind}: resident", f'{of_it.resident_mb:.0f} MB', f'at most {most_mb} MB'))
     share = 100 * cpu_s / (time.monotonic() - since_s)
     rows.append((f"{gateway.name}'s warden and agent: of a core, over the whole run (promised: idle)",
                  f'{share:.1f} %', 'at most 4 %'))

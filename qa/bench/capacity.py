@@ -1,0 +1,186 @@
+"""What the mgr module costs, and how soon it answers, at growing numbers of gateways: ``fleet.py`` against a real cluster.
+
+Groups of ``PER_GROUP`` gateways.  One process speaks for most of them; a few are spoken for by another that has nothing else
+to do, so that its round trips are those of beacons and not of a busy load generator.  CPU is of all threads of ceph-mgr, its
+own and other modules' included, as share of one core; what the machine has left is among the figures, because without any
+left the others mean little.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+import time
+import urllib.request
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Callable, Dict, Iterator, List, Sequence
+
+import rados
+
+from testbed import status_page
+from testbed.cluster import ADMIN, POOL, REPOSITORY, Cluster
+from testbed.gateway import nvme_gw_prefix
+from testbed.process_cost import cost
+from testbed.waiting import wait_until
+
+from .fleet_process import FleetProcess
+
+SIZES = (2, 16, 128, 1000)
+PER_GROUP = 16
+OBSERVED_GROUPS = 16
+MODULE, LOAD, PROMETHEUS = 'nvmeof_ha', 'gil_load', 'prometheus'
+BUSY_SHARE = 0.3
+SCRAPE_EVERY_S = 5.0
+SETTLE_S, WARM_S, MEASURE_S = 300.0, 10.0, 20.0
+LATENESS = re.compile(r'nvmeof_ha_mgr_tick_lateness_seconds_bucket\{.*le="([^"]+)".*\} (\d+)')
+Figures = Dict[str, float]
+
+
+def run(directory: Path, say: Callable[[str], None], sizes: Sequence[int] = SIZES, seconds: float = MEASURE_S,
+        reads: bool = True) -> Figures:
+    """Figures by name."""
+    modules = directory.parent / 'modules'
+    modules.mkdir(parents=True)
+    for module in (REPOSITORY / 'mgr_module' / MODULE, Path(__file__).parent / 'mgr_modules' / LOAD):
+        (modules / module.name).symlink_to(module)
+    with Cluster(directory, mgrs=1, modules_dir=modules) as cluster:
+        cluster.start(say)
+        for module in (PROMETHEUS, LOAD, MODULE):
+            cluster.enable_module(module)
+        return measured(cluster, say, sizes, seconds, reads)
+
+
+def measured(cluster: Cluster, say: Callable[[str], None], sizes: Sequence[int], seconds: float, reads: bool = True,
+             warm_s: float = WARM_S) -> Figures:
+    """On a cluster with the module enabled; other modules are kept busy if it has them."""
+    figures: Figures = {}
+    cluster.ceph('config', 'set', 'mgr', f'mgr/{MODULE}/trace', 'false')
+    status_page.enable(cluster)
+    own_modules = cluster.ceph_json('mgr', 'dump')['modules']
+    with ExitStack() as stack:
+        fleets = _Fleets(cluster, stack, reads)
+        for size in sizes:
+            say(f'{size} gateways')
+            fleets.grow(size)
+            time.sleep(warm_s)
+            figures.update(_named(size, '', fleets.measure(seconds)))
+            if LOAD in own_modules:
+                with _busy_modules(cluster):
+                    time.sleep(warm_s)
+                    figures.update(_named(size, ', busy mgr', fleets.measure(seconds)))
+    return figures
+
+
+def _named(size: int, condition: str, figures: Figures) -> Figures:
+    return {f'{size} gateways{condition}: {name}': value for name, value in figures.items()}
+
+
+@contextmanager
+def _busy_modules(cluster: Cluster) -> Iterator[None]:
+    """A module that computes for ``BUSY_SHARE`` of the time, and a Prometheus that scrapes."""
+    ended = threading.Event()
+    url = cluster.ceph_json('mgr', 'services').get(PROMETHEUS, '')
+
+    def scrape() -> None:
+        while not ended.wait(SCRAPE_EVERY_S):
+            with urllib.request.urlopen(f'{url}metrics', timeout=30) as answer:
+                answer.read()
+    scraper = threading.Thread(target=scrape, daemon=True)
+    cluster.ceph('config', 'set', 'mgr', f'mgr/{LOAD}/share', str(BUSY_SHARE))
+    if url:
+        scraper.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        cluster.ceph('config', 'set', 'mgr', f'mgr/{LOAD}/share', '0')
+
+
+class _Fleets:
+
+    def __init__(self, cluster: Cluster, stack: ExitStack, reads: bool) -> None:
+        self._cluster = cluster
+        self._client = stack.enter_context(rados.Rados(name=ADMIN, conffile=str(cluster.conf)))
+        self._observer = stack.enter_context(FleetProcess(cluster.conf, reads))
+        self._bulk = stack.enter_context(FleetProcess(cluster.conf, reads))
+        self._groups: Dict[str, int] = {}
+
+    def grow(self, size: int) -> None:
+        """To so many gateways in all; returns once every ANA group is at its owner."""
+        for number in range((size + PER_GROUP - 1) // PER_GROUP):
+            group, wanted = f'fleet{number}', min(PER_GROUP, size - number * PER_GROUP)
+            new = [f'gw{number}-{member}' for member in range(self._groups.get(group, 0), wanted)]
+            for gateway in new:
+                self._create(group, gateway)
+            observed = [name for name in new if number < OBSERVED_GROUPS and name in (f'gw{number}-0', f'gw{number}-1')]
+            for fleet, gateways in ((self._observer, observed), (self._bulk, [n for n in new if n not in observed])):
+                if gateways:
+                    fleet.ask('add', group=group, gateways=gateways, ana_groups=wanted)
+            self._groups[group] = wanted
+        wait_until(lambda: not (self._unsettled(self._observer) or self._unsettled(self._bulk)), SETTLE_S,
+                   'every ANA group to be at its owner', interval_s=1.0)
+
+    def _unsettled(self, fleet: FleetProcess) -> List[str]:
+        """Of the groups that it speaks for gateways of."""
+        return fleet.ask('unsettled', groups=self._groups)
+
+    def _create(self, group: str, gateway: str) -> None:
+        command = {'prefix': f'{nvme_gw_prefix(self._cluster)} create', 'id': gateway, 'pool': POOL, 'group': group,
+                   'target': ['mon-mgr', '']}
+        code, _, text = self._client.mgr_command(json.dumps(command), b'')
+        if code:
+            raise RuntimeError(f'{command} was refused: {text} ({code})')
+
+    def measure(self, seconds: float) -> Figures:
+        daemons = self._cluster.daemons
+        pids = {'mgr': [d.pid for name, d in daemons.items() if name.startswith('mgr.')],
+                'OSDs': [d.pid for name, d in daemons.items() if name.startswith('osd.')],
+                'load generator': [self._observer.pid, self._bulk.pid]}
+        fleets = (self._observer, self._bulk)
+        lateness = self._lateness()
+        for fleet in fleets:
+            fleet.ask('reset')
+        begun_s, idle_s = time.monotonic(), _idle_s()
+        cpu_s = {what: _cpu_s(of_it) for what, of_it in pids.items()}
+        time.sleep(seconds)
+        took_s = time.monotonic() - begun_s
+        figures = {f'CPU share of {what}': (_cpu_s(of_it) - cpu_s[what]) / took_s for what, of_it in pids.items()}
+        figures['CPU share left'] = (_idle_s() - idle_s) / took_s
+        figures['mgr resident MB'] = sum(cost(pid).resident_mb for pid in pids['mgr'])
+        observed, most = (fleet.ask('figures') for fleet in fleets)
+        figures['beacons answered per second'] = (observed['acks'] + most['acks']) / took_s
+        figures['beacons unanswered'] = sum(f['unanswered'] + f['left_out'] for f in (observed, most))
+        figures['ack ms, median'], figures['ack ms, p99'], figures['ack ms, most'] = observed['ack_ms']
+        figures['load generator late s, most'] = max(observed['late_s'], most['late_s'])
+        figures['tick late s, p99 at most'] = _p99(lateness, self._lateness())
+        return figures
+
+    def _lateness(self) -> Dict[float, int]:
+        """Ticks of all drivers that were late by no more than so many seconds."""
+        url = wait_until(lambda: status_page.url(self._cluster), 60, 'the module to serve its metrics')
+        with urllib.request.urlopen(f'{url}metrics', timeout=60) as answer:
+            text = answer.read().decode()
+        found: Dict[float, int] = {}
+        for bound, count in LATENESS.findall(text):
+            found[float(bound)] = found.get(float(bound), 0) + int(count)
+        return found
+
+
+def _cpu_s(pids: List[int]) -> float:
+    return sum(cost(pid).cpu_s for pid in pids)
+
+
+def _idle_s() -> float:
+    """Of all cores since the machine's start."""
+    fields = Path('/proc/stat').read_text().splitlines()[0].split()
+    return int(fields[4]) / os.sysconf('SC_CLK_TCK')
+
+
+def _p99(before: Dict[float, int], after: Dict[float, int]) -> float:
+    """The bound of the histogram's bucket that it is in."""
+    new = {bound: count - before.get(bound, 0) for bound, count in sorted(after.items())}
+    whole = new[max(new)]
+    return next(bound for bound, count in new.items() if count >= 0.99 * whole)
