@@ -1,4 +1,8 @@
-"""Many namespaces on two gateways: adding and listing them, a change of all their ANA states, a gateway's restart."""
+"""Many namespaces on two gateways: adding and listing them, a change of all their ANA states, a gateway's restart.
+
+What adding costs is told in processor time too, for the first and the last hundred: that says whether an add costs more
+the more there are, whatever else the machine does.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +19,13 @@ from nvmeof_ha.core.plain import PlainError
 from target_sim.target_process import RpcClient
 from testbed.cluster import POOL
 from testbed.gateway import GROUP, nvme_gw
+from testbed.process_cost import cost
 from testbed.waiting import wait_until
 
 from .two_gateways import TwoGateways
 
 SUBSYSTEMS = 8
+HUNDRED = 100
 MAX_NAMESPACES = 256
 IMAGE_BYTES = 4 << 20
 SERVES_S, LOOK_S = 300.0, 0.005
@@ -55,19 +61,31 @@ def _add(two: TwoGateways, images: List[str]) -> Iterator[Tuple[str, float]]:
         two.apis[0].create_listeners(nqn, two.gateways)
     begun_s = time.monotonic()
     took_s = []
+    spent_s = [_processor_s(two)]
     for number, image in enumerate(images):
         sent_s = time.monotonic()
         two.apis[0].ask('namespace_add', pb.namespace_add_req(
             rbd_pool_name=POOL, rbd_image_name=image, subsystem_nqn=NQN.format(number % SUBSYSTEMS), block_size=512,
             anagrpid=1 + number // SUBSYSTEMS % 2))
         took_s.append(time.monotonic() - sent_s)
+        if number + 1 in (HUNDRED, len(images) - HUNDRED, len(images)):
+            spent_s.append(_processor_s(two))
     yield 'add_all_s', time.monotonic() - begun_s
-    yield 'add_first_100_s', sum(took_s[:100])
-    yield 'add_last_100_s', sum(took_s[-100:])
+    for which, took, before, after in (('first', took_s[:HUNDRED], spent_s[0], spent_s[1]),
+                                       ('last', took_s[-HUNDRED:], spent_s[-2], spent_s[-1])):
+        yield f'add_{which}_{HUNDRED}_s', sum(took)
+        for process in before:
+            yield f'add_{which}_{HUNDRED}_processor_{process}_s', after[process] - before[process]
     added_s = time.monotonic()
     wait_until(lambda: _served(two, 1) == len(images), SERVES_S, 'the other gateway to have them all',
                interval_s=LOOK_S)
     yield 'last_one_at_the_other_gateway_s', time.monotonic() - added_s
+
+
+def _processor_s(two: TwoGateways) -> Dict[str, float]:
+    """By process: what it has spent so far."""
+    return {f'{kind}_{gateway.name}': cost(pid).cpu_s for gateway in two.gateways
+            for kind, pid in gateway.pids().items() if kind != 'warden'}
 
 
 def _served(two: TwoGateways, number: int) -> int:

@@ -190,6 +190,7 @@ class MallocBdev(Bdev):
 class BdevRegistry:
     def __init__(self) -> None:
         self._bdevs: dict[str, Bdev] = {}
+        self._by_alias: dict[str, Bdev] = {}
         self.notifications: list[tuple[str, str]] = []
         self._numbers: dict[str, int] = {}
 
@@ -203,7 +204,7 @@ class BdevRegistry:
 
     def find(self, name: str) -> Optional[Bdev]:
         """By name or by its alias, the uuid."""
-        return self._bdevs.get(name) or next((bdev for bdev in self._bdevs.values() if str(bdev.uuid) == name), None)
+        return self._bdevs.get(name) or self._by_alias.get(name)
 
     def get(self, name: str) -> Bdev:
         """Raises BdevError ENODEV."""
@@ -216,7 +217,7 @@ class BdevRegistry:
         """Raises BdevError EEXIST: the name or the uuid is taken."""
         if self.find(bdev.name) is not None or self.find(str(bdev.uuid)) is not None:
             raise BdevError(errno.EEXIST)
-        self._bdevs[bdev.name] = bdev
+        self._bdevs[bdev.name] = self._by_alias[str(bdev.uuid)] = bdev
         self.notifications.append(("bdev_register", bdev.name))
 
     def resize(self, bdev: Bdev, num_blocks: int) -> None:
@@ -236,5 +237,6 @@ class BdevRegistry:
                 if subsystem.namespaces.get(namespace.nsid) is namespace:
                     subsystem.remove_namespace(namespace.nsid)
         if self._bdevs.pop(bdev.name, None) is not None:
+            del self._by_alias[str(bdev.uuid)]
             self.notifications.append(("bdev_unregister", bdev.name))
             bdev.close()
