@@ -22,6 +22,7 @@ import rados
 
 from gw_agent import (ceph_client, command_line, moves, process_log, rebalancer, run_directory,
                       settings as settings_file, trace)
+from gw_agent.apply_report import Report
 from gw_agent.beacons import Beacons
 from gw_agent.boot_clock import boottime_s
 from gw_agent.config_store import ConfigStore, StoreError
@@ -36,7 +37,6 @@ from gw_agent.notes import limited, notes
 from gw_agent.path_probe import PathProbe
 from gw_agent.probe_images import ProbeImages
 from gw_agent.pulse import Pulse
-from gw_agent.reconcile import Report
 from gw_agent.settings import Settings
 from gw_agent.spdk_rpc import RpcFailure, RpcUnreachable, SpdkRpc
 from gw_agent.stuck_watch import StuckWatch

@@ -19,6 +19,7 @@ import grpc
 
 from gw_agent import changes, changes_keys, configuration
 from gw_agent.api_ha import KnowingGateway
+from gw_agent.apply_report import Report
 from gw_agent.changes import Refused
 from gw_agent.config_store import Change, ConfigStore, Stored, StoreBusy, StoreError
 from gw_agent.configuration import Subsystem
@@ -29,7 +30,6 @@ from gw_agent.images import Images
 from gw_agent.moves import Fences, Key
 from gw_agent.pb import gateway_pb2 as pb
 from gw_agent.pb import gateway_pb2_grpc
-from gw_agent.reconcile import Report
 from gw_agent.settings import Settings
 from gw_agent.spdk_rpc import RpcFailure
 

@@ -23,7 +23,7 @@ class NamespaceVerbs(ImageKeeping):
             request.uuid or str(uuid.uuid4()), request.nsid, request.block_size, request.anagrpid, request.force,
             not request.no_auto_visible, request.trash_image)
 
-        preferred, operations = await self.local.known_loads()
+        preferred, operations = ((), {}) if asked.ana_group_id else await self.local.known_loads()
 
         def make(now: Stored) -> Change:
             return changes.add_namespace(now, asked, self.local.ana_groups(), preferred, operations)

@@ -205,7 +205,7 @@ def namespace_of(change: Change, nqn: str) -> int:
 def _choose_nsid(now: Stored, subsystem: Subsystem, nsid: Optional[int]) -> int:
     """An id that is stored but cannot be served is used too."""
     def used(number: int) -> bool:
-        return stored.entry_key("namespace", subsystem.nqn, number) in now.omap
+        return number in subsystem.namespaces or stored.entry_key("namespace", subsystem.nqn, number) in now.omap
 
     if not nsid:
         free = next((n for n in range(1, subsystem.max_namespaces + 1) if not used(n)), None)
@@ -242,7 +242,7 @@ def _check_not_used(now: Stored, namespace: Namespace, force: bool) -> None:
         if (order.pool, order.image) == (namespace.pool, namespace.image):
             raise Refused(errno.EAGAIN, f"image {namespace.pool}/{namespace.image} is on its way to the trash with the "
                           "namespace that had it; try again in a moment, or see who has it open with `rbd status`")
-    for subsystem, there in now.configuration.namespaces():
+    for subsystem, there in now.configuration.with_uuid_or_image(namespace.uuid, namespace.pool, namespace.image):
         if there.uuid == namespace.uuid:
             raise Refused(errno.EEXIST, f"UUID {namespace.uuid} is that of namespace {there.nsid} in subsystem "
                           f"{subsystem.nqn}; choose another one, or give none")

@@ -8,7 +8,8 @@ existing ceph-nvmeof gateways, with which the object may be shared:
 * an exclusive lock (`omap_file_lock`) is held around a change. It is a courtesy to existing gateways, which apply a
   change to their target before they store it; our own correctness stands on the comparison alone, so ours ends after
   5 s instead of their 20: a writer that died with it delays the next one by no more;
-* after a change the object is notified; who missed that sees the new version at the next poll.
+* after a change the object is notified; who missed that sees the new version at the next poll;
+* a change also says which keys it touched (`config_journal.py`), so that others read those only.
 
 Promises: no call blocks the event loop, and each has a deadline. A missing object is an error and never an empty
 configuration, because the gateways would then take everything down. Does not promise: that a write which timed out
@@ -21,12 +22,13 @@ import errno
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Collection, Dict, FrozenSet, List, Mapping, Optional, Tuple
 
 import rados
 
-from gw_agent import configuration_reader, rados_watch
+from gw_agent import config_journal, configuration_reader, rados_watch
 from gw_agent.configuration import VERSION_KEY, Configuration, object_name
+from gw_agent.configuration_reader import Problems
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,8 @@ LOCK_WAIT_S = 30.0
 LOCK_RETRY_S = 0.25
 CONFLICT_RETRIES = 10
 PAGE_ENTRIES = 512
+ABOUT_CHANGES = frozenset({VERSION_KEY, config_journal.KEY})
+"""Entries that say which changes there were, and nothing of what is configured."""
 THREADS = 3
 """A reader, a writer, and a notification that may wait 2 s for a watcher that died."""
 
@@ -62,7 +66,19 @@ class Stored:
     version: int
     omap: Mapping[str, str]
     configuration: Configuration
-    problems: Tuple[str, ...]
+    problem_of: Problems = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, version: int, omap: Mapping[str, str]) -> "Stored":
+        return cls(version, omap, *configuration_reader.parse(omap))
+
+    def changed(self, version: int, sets: Mapping[str, str], removes: Collection[str]) -> "Stored":
+        """A later version, of which this is all that is other."""
+        omap = {**self.omap, **sets, VERSION_KEY: str(version)}
+        for key in removes:
+            omap.pop(key, None)
+        return Stored(version, omap, *configuration_reader.parse_again(
+            omap, {*sets, *removes} - {VERSION_KEY}, self.configuration, self.problem_of))
 
 
 @dataclass(frozen=True)
@@ -96,6 +112,8 @@ class ConfigStore:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="config-store")
         self._stored: Optional[Stored] = None
         self._changing = asyncio.Lock()
+        self._giving_back: Optional["asyncio.Task[None]"] = None
+        """The lock of the last change. Whoever asked for that need not wait for it."""
         self._changed = asyncio.Event()
         self._watch: Optional[int] = None
         self._watch_lost = True
@@ -122,6 +140,7 @@ class ConfigStore:
 
     async def close(self) -> None:
         """Ends the watch and gives the threads back."""
+        await self._lock_given_back()
         watch, self._watch = self._watch, None
         if watch is not None:
             try:
@@ -131,15 +150,13 @@ class ConfigStore:
         self._threads.shutdown(wait=False)
 
     async def load(self) -> Stored:
-        """The latest version; reads all entries only when the version moved. Raises StoreError."""
-        if self._stored is not None and await self._run("read its version", self._read_version) == \
-                self._stored.version:
-            return self._stored
+        """The latest version; reads what changed since the last time. Raises StoreError."""
         for _ in range(CONFLICT_RETRIES):
-            pages = await self._run("read its entries", self._read_pages)
-            if pages is not None:
-                self._stored = _stored(*pages)
-                return self._stored
+            found = await (self._run("read its entries", self._read_all) if self._stored is None
+                           else self._run("read what changed", self._read_on, self._stored))
+            if found is not None:
+                self._stored = found
+                return found
         raise StoreBusy(f"object {self.oid} changed under each of {CONFLICT_RETRIES} reads; try again")
 
     async def change(self, make: Callable[[Stored], Change]) -> Tuple[Stored, Stored]:
@@ -149,6 +166,7 @@ class ConfigStore:
         and nothing is stored. Raises StoreBusy, StoreUnavailable.
         """
         async with self._changing:
+            await self._lock_given_back()
             await self._take_lock()
             try:
                 for _ in range(CONFLICT_RETRIES):
@@ -158,7 +176,7 @@ class ConfigStore:
                         self._stored = after
                         return before, after
             finally:
-                await self._give_lock_back()
+                self._giving_back = asyncio.ensure_future(self._give_lock_back())
         raise StoreBusy(f"object {self.oid} was changed by others {CONFLICT_RETRIES} times while this change was "
                         "made; try again")
 
@@ -184,19 +202,17 @@ class ConfigStore:
         if not change.sets and not change.removes:
             return before
         try:
-            written = await self._run("change it", self._compare_and_write, before.version, change)
+            written = await self._run("change it", self._compare_and_write, before, change)
         except StoreUnavailable as error:
             raise StoreUnavailable(f"{error}; whether the change was stored is not known, so list before you repeat "
                                    "it") from None
-        if not written:
+        if written is None:
             log.info("object %s moved past version %d while a change was made; making it again", self.oid,
                      before.version)
             return None
-        omap = {key: value for key, value in before.omap.items() if key not in change.removes}
-        omap.update(change.sets, **{VERSION_KEY: str(before.version + 1)})
         notify = self._loop.run_in_executor(self._threads, self._notify)
         notify.add_done_callback(_log_failure)
-        return _stored(before.version + 1, omap)
+        return before.changed(before.version + 1, written, change.removes)
 
     async def _take_lock(self) -> None:
         deadline = self._loop.time() + LOCK_WAIT_S
@@ -205,6 +221,10 @@ class ConfigStore:
                 raise StoreBusy(f"another gateway holds the lock on object {self.oid} for more than "
                                 f"{LOCK_WAIT_S:.0f} s; try again, or see who with `rados lock info`")
             await asyncio.sleep(LOCK_RETRY_S)
+
+    async def _lock_given_back(self) -> None:
+        if self._giving_back is not None:
+            await asyncio.wait([self._giving_back])
 
     async def _give_lock_back(self) -> None:
         try:
@@ -249,11 +269,20 @@ class ConfigStore:
             except rados.ObjectExists:
                 pass
 
-    def _read_version(self) -> int:
-        return self._read_page(None)[0]
+    def _read_on(self, known: Stored) -> Optional[Stored]:
+        """The latest version, or None when it moved while it was read."""
+        found = self._read_keys((VERSION_KEY, config_journal.KEY))
+        version = _version(found)
+        if version == known.version:
+            return known
+        keys = config_journal.touched(found.get(config_journal.KEY, ""), known.version, version)
+        if keys is None:
+            return self._read_all()
+        values = self._read_keys((VERSION_KEY, config_journal.KEY, *keys))
+        return known.changed(version, values, keys - values.keys()) if _version(values) == version else None
 
-    def _read_pages(self) -> Optional[Tuple[int, Dict[str, str]]]:
-        """All entries of one version, or None when the version moved between two pages."""
+    def _read_all(self) -> Optional[Stored]:
+        """In as many pages as it takes; None when the version moved between two."""
         omap: Dict[str, str] = {}
         version: Optional[int] = None
         while True:
@@ -262,31 +291,31 @@ class ConfigStore:
                 return None
             version = found
             if not page:
-                return version, omap
+                return Stored.read(version, omap)
             omap.update(page)
 
-    def _read_page(self, start_after: Optional[str]) -> Tuple[int, List[Tuple[str, str]]]:
-        """The version, and with it (in one operation) the entries after a key; None asks for the version only."""
+    def _read_keys(self, keys: Collection[str]) -> Dict[str, str]:
+        """What there is of these entries, in one operation."""
+        with rados.ReadOpCtx() as operation:
+            entries, _ = self._ioctx.get_omap_vals_by_keys(operation, tuple(keys))
+            self._ioctx.operate_read_op(operation, self.oid)
+            return _texts(entries)
+
+    def _read_page(self, start_after: str) -> Tuple[int, Dict[str, str]]:
+        """The version, and with it (in one operation) the entries after a key."""
         with rados.ReadOpCtx() as operation:
             by_key, _ = self._ioctx.get_omap_vals_by_keys(operation, (VERSION_KEY,))
-            page: Any = ()
-            if start_after is not None:
-                page, _ = self._ioctx.get_omap_vals(operation, start_after, "", PAGE_ENTRIES)
+            page, _ = self._ioctx.get_omap_vals(operation, start_after, "", PAGE_ENTRIES)
             self._ioctx.operate_read_op(operation, self.oid)
-            found = dict(by_key).get(VERSION_KEY) or b""
-            try:
-                entries = [(key, (value or b"").decode(errors="replace")) for key, value in page]
-            except UnicodeDecodeError as error:
-                raise rados.Error(f"one of its keys is not UTF-8 text ({error}); find it with `rados listomapkeys`, "
-                                  "and remove it") from None
-        if not found.isdigit():
-            raise rados.Error(f"its {VERSION_KEY} is {found!r}, expected a number")
-        return int(found), entries
+            return _version(_texts(by_key)), _texts(page)
 
-    def _compare_and_write(self, version: int, change: Change) -> bool:
-        sets = {**change.sets, VERSION_KEY: str(version + 1)}
+    def _compare_and_write(self, before: Stored, change: Change) -> Optional[Dict[str, str]]:
+        """All that was set; None: nothing, because this is not the latest version any more."""
+        version = before.version + 1
+        sets = {**change.sets, VERSION_KEY: str(version), config_journal.KEY: config_journal.with_change(
+            before.omap.get(config_journal.KEY, ""), version, change.sets.keys() | change.removes)}
         with rados.WriteOpCtx() as operation:
-            operation.omap_cmp(VERSION_KEY, str(version))
+            operation.omap_cmp(VERSION_KEY, str(before.version))
             self._ioctx.set_omap(operation, tuple(sets), tuple(sets.values()))
             if change.removes:
                 self._ioctx.remove_omap_keys(operation, tuple(change.removes))
@@ -294,9 +323,9 @@ class ConfigStore:
                 self._ioctx.operate_write_op(operation, self.oid)
             except rados.OSError as error:
                 if error.errno == errno.ECANCELED:
-                    return False
+                    return None
                 raise
-        return True
+        return sets
 
     def _notify(self) -> None:
         self._ioctx.notify(self.oid, timeout_ms=NOTIFY_TIMEOUT_MS)
@@ -324,9 +353,19 @@ class ConfigStore:
         self._loop.call_soon_threadsafe(self._changed.set)
 
 
-def _stored(version: int, omap: Mapping[str, str]) -> Stored:
-    parsed, problems = configuration_reader.parse(omap)
-    return Stored(version, omap, parsed, tuple(problems))
+def _texts(entries: Any) -> Dict[str, str]:
+    try:
+        return {key: (value or b"").decode(errors="replace") for key, value in entries}
+    except UnicodeDecodeError as error:
+        raise rados.Error(f"one of its keys is not UTF-8 text ({error}); find it with `rados listomapkeys`, and remove "
+                          "it") from None
+
+
+def _version(entries: Mapping[str, str]) -> int:
+    found = entries.get(VERSION_KEY, "")
+    if not (found.isascii() and found.isdigit()):
+        raise rados.Error(f"its {VERSION_KEY} is {found.encode()!r}, expected a number")
+    return int(found)
 
 
 def _log_failure(notify: "asyncio.Future[None]") -> None:

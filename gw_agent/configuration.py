@@ -113,6 +113,12 @@ class Configuration:
 
     subsystems: Mapping[str, Subsystem] = field(default_factory=lambda: MappingProxyType({}))
 
+    def with_uuid_or_image(self, uuid: str, pool: str, image: str) -> List[Tuple[Subsystem, Namespace]]:
+        """Namespaces that have one of them. Looks at each, so it does nothing more for those that do not."""
+        return [(subsystem, there) for subsystem in self.subsystems.values()
+                for there in subsystem.namespaces.values()
+                if there.uuid == uuid or (there.image == image and there.pool == pool)]
+
     def namespaces(self) -> List[Tuple[Subsystem, Namespace]]:
         """Every namespace with its subsystem, ordered by NQN and nsid."""
         return [(subsystem, subsystem.namespaces[nsid]) for _, subsystem in sorted(self.subsystems.items())

@@ -2,7 +2,8 @@
 
 Pure: no I/O. Promises: one unreadable entry costs that entry, never the rest; it becomes a problem that names the key.
 An entry that asks for access control which is not enforced here is left out rather than served to everybody, and what
-belongs to an entry that is left out is left out with it.
+belongs to an entry that is left out is left out with it. After a change of a few entries `parse_again` reads those and
+what depends on them, so that it costs the same however many there are.
 """
 from __future__ import annotations
 
@@ -10,8 +11,9 @@ import functools
 import json
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
+from typing import Any, Callable, Collection, Dict, Iterable, List, Mapping, Optional, Set, Tuple
 
+from gw_agent import config_journal as journal
 from gw_agent import moves, trash_orders
 from gw_agent import nqn as names
 from gw_agent.configuration import (DEFAULT_BLOCK_SIZE, DEFAULT_LISTENER_PORT, DEFAULT_MAX_NAMESPACES, QOS_FIELDS,
@@ -46,23 +48,83 @@ class _Building:
                        listeners=tuple(sorted(self.listeners)), namespaces=MappingProxyType(self.namespaces))
 
 
-def parse(omap: Mapping[str, str]) -> Tuple[Configuration, List[str]]:
-    """The configuration stored in `omap`, and the problems: one text for each entry that is not served as stored."""
-    problems: List[str] = []
+Problems = Mapping[str, str]
+"""By stored key: why it is not served as stored."""
+
+
+def parse(omap: Mapping[str, str]) -> Tuple[Configuration, Problems]:
+    """The configuration stored in `omap`, and what of it is not served as stored."""
     building: Dict[str, _Building] = {}
+    problem_of = _read(omap, omap.keys() - {VERSION_KEY}, building)
+    return Configuration(MappingProxyType({nqn: one.built() for nqn, one in building.items()})), problem_of
+
+
+def parse_again(omap: Mapping[str, str], changed: Collection[str], before: Configuration,
+                problems: Problems) -> Tuple[Configuration, Problems]:
+    """As `parse`, where only these keys are other than in what gave `before` and `problems`. Subsystems and namespaces
+    that they do not concern are the same objects as before."""
+    concerned = _Concerned(changed)
+    subsystems = dict(before.subsystems)
+    building = {nqn: _Building(subsystem) for nqn, subsystem in subsystems.items() if nqn not in concerned.heads}
+    read = _read(omap, concerned.among(omap) | (set(changed) & omap.keys()) - {VERSION_KEY}, building)
+    for nqn in concerned.heads:
+        subsystems.pop(nqn, None)
+        if nqn in building:
+            subsystems[nqn] = building[nqn].built()
+    for nqn, nsids in concerned.nsids.items():
+        if nqn in subsystems and nqn not in concerned.heads:
+            namespaces = dict(subsystems[nqn].namespaces)
+            for nsid in nsids:
+                namespaces.pop(nsid, None)
+            namespaces.update(building[nqn].namespaces)
+            subsystems[nqn] = replace(subsystems[nqn], namespaces=MappingProxyType(namespaces))
+    gone = concerned.among(problems) | set(changed)
+    return (Configuration(MappingProxyType(subsystems)),
+            {**{key: text for key, text in problems.items() if key not in gone}, **read})
+
+
+class _Concerned:
+    """What a change of some keys concerns: whole subsystems (`heads`), or single namespaces."""
+
+    def __init__(self, changed: Iterable[str]) -> None:
+        self.heads: Set[str] = set()
+        self.nsids: Dict[str, Set[int]] = {}
+        self._keys: Set[str] = set()
+        self._prefixes: List[str] = []
+        for key in changed:
+            kind, nqn, nsid, *_ = (*key.split(names.KEY_DELIMITER, 3), "", "")
+            if kind in _OF_NAMESPACE and nsid.isascii() and nsid.isdigit():
+                self.nsids.setdefault(nqn, set()).add(int(nsid))
+            elif kind in _READERS:
+                self.heads.add(nqn)
+        for nqn in self.heads:
+            self._keys.add(entry_key("subsystem", nqn))
+            self._prefixes += [entry_key(kind, nqn, "") for kind in _READERS]
+        for nqn, nsids in self.nsids.items():
+            self._keys.update(entry_key(kind, nqn, nsid) for kind in _OF_NAMESPACE for nsid in nsids)
+            self._prefixes += [entry_key("ns-host", nqn, nsid, "") for nsid in nsids]
+
+    def among(self, keys: Iterable[str]) -> Set[str]:
+        prefixes = tuple(self._prefixes)
+        return {key for key in keys if key.startswith(prefixes) or key in self._keys}
+
+
+def _read(omap: Mapping[str, str], keys: Collection[str], building: Dict[str, _Building]) -> Dict[str, str]:
+    """Reads these entries into `building`; returns the problems."""
+    problem_of: Dict[str, str] = {}
     keys_of: Dict[str, List[str]] = {}
-    for key in sorted(omap.keys() - {VERSION_KEY}):
+    for key in sorted(keys):
         keys_of.setdefault(key.split(names.KEY_DELIMITER)[0], []).append(key)
     for kind, read in _READERS.items():
         for key in keys_of.get(kind, ()):
             try:
                 read(key, omap[key], building)
             except Unreadable as error:
-                problems.append(f"stored entry {key} is left out: {error}")
-    for kind in sorted(keys_of.keys() - _READERS.keys() - {*moves.KINDS, trash_orders.KIND}):
-        problems += [f"stored entry {key} has no effect: this version does not serve entries of that kind"
-                     for key in keys_of[kind]]
-    return Configuration(MappingProxyType({nqn: one.built() for nqn, one in building.items()})), problems
+                problem_of[key] = f"stored entry {key} is left out: {error}"
+    for kind in sorted(keys_of.keys() - _READERS.keys() - _NOT_SERVED):
+        problem_of.update((key, f"stored entry {key} has no effect: this version does not serve entries of that kind")
+                          for key in keys_of[kind])
+    return problem_of
 
 
 class _Fields:
@@ -120,9 +182,9 @@ def _read_subsystem(key: str, value: str, building: Dict[str, _Building]) -> Non
 
 def _read_host(key: str, value: str, building: Dict[str, _Building]) -> None:
     fields = _Fields(value)
-    subsystem = _subsystem(building, fields.text("subsystem_nqn"))
-    host = _checked(names.check_host_nqn, fields.text("host_nqn"))
-    _check_key(key, entry_key("host", subsystem.subsystem.nqn, host))
+    nqn, host = fields.text("subsystem_nqn"), _checked(names.check_host_nqn, fields.text("host_nqn"))
+    _check_key(key, entry_key("host", nqn, host))
+    subsystem = _subsystem(building, nqn)
     keys = HostKeys(fields.key("dhchap_key", "key_encrypted"), fields.key("psk", "psk_encrypted"))
     if host == names.ANY_HOST and keys != NO_KEYS:
         raise Unreadable("it has a key, and allowing any host without would weaken access control")
@@ -137,7 +199,10 @@ def _read_host(key: str, value: str, building: Dict[str, _Building]) -> None:
 def _read_listener(key: str, value: str, building: Dict[str, _Building]) -> None:
     """Existing gateways store an IPv6 address with its brackets."""
     fields = _Fields(value)
-    subsystem = _subsystem(building, fields.text("nqn"))
+    nqn = fields.text("nqn")
+    if not key.startswith(entry_key("listener", nqn, "")):
+        raise Unreadable(f"what its value describes belongs to subsystem {nqn}, its key does not")
+    subsystem = _subsystem(building, nqn)
     adrfam = fields.text("adrfam", "ipv4").lower()
     if adrfam not in ("ipv4", "ipv6"):
         raise Unreadable(f"field adrfam is {adrfam!r}, expected ipv4 or ipv6")
@@ -159,8 +224,8 @@ def _namespace_in(value: str) -> Tuple[str, Namespace]:
 
 def _read_namespace(key: str, value: str, building: Dict[str, _Building]) -> None:
     nqn, namespace = _namespace_in(value)
+    _check_key(key, entry_key("namespace", nqn, namespace.nsid))
     subsystem = _subsystem(building, nqn)
-    _check_key(key, entry_key("namespace", subsystem.subsystem.nqn, namespace.nsid))
     for what, value in (("nsid", namespace.nsid), ("anagrpid", namespace.ana_group_id)):
         if value > subsystem.subsystem.max_namespaces:
             raise Unreadable(f"{what} {value} is above the subsystem's max_namespaces "
@@ -170,9 +235,8 @@ def _read_namespace(key: str, value: str, building: Dict[str, _Building]) -> Non
 
 def _read_namespace_host(key: str, value: str, building: Dict[str, _Building]) -> None:
     fields = _Fields(value)
-    subsystem, namespace = _namespace(fields, building)
     host = _checked(lambda nqn: names.check_nqn("host NQN", nqn), fields.text("host_nqn"))
-    _check_key(key, entry_key("ns-host", subsystem.subsystem.nqn, namespace.nsid, host))
+    subsystem, namespace = _namespace(key, "ns-host", fields, building, host)
     if namespace.auto_visible:
         raise Unreadable(f"namespace {namespace.nsid} is visible to every host of the subsystem")
     subsystem.namespaces[namespace.nsid] = replace(namespace, hosts=namespace.hosts | {host})
@@ -180,8 +244,7 @@ def _read_namespace_host(key: str, value: str, building: Dict[str, _Building]) -
 
 def _read_qos(key: str, value: str, building: Dict[str, _Building]) -> None:
     fields = _Fields(value)
-    subsystem, namespace = _namespace(fields, building)
-    _check_key(key, entry_key("qos", subsystem.subsystem.nqn, namespace.nsid))
+    subsystem, namespace = _namespace(key, "qos", fields, building)
     limits = QosLimits(**{name: fields.number(name, 0) for name in QOS_FIELDS})
     subsystem.namespaces[namespace.nsid] = replace(namespace, qos=limits)
 
@@ -190,6 +253,9 @@ _READERS: Dict[str, Callable[[str, str, Dict[str, _Building]], None]] = {
     "subsystem": _read_subsystem, "host": _read_host, "listener": _read_listener, "namespace": _read_namespace,
     "ns-host": _read_namespace_host, "qos": _read_qos}
 """By the first element of the key, in the order of reading: what belongs to a thing comes after it."""
+_OF_NAMESPACE = ("namespace", "ns-host", "qos")
+_NOT_SERVED = {*moves.KINDS, trash_orders.KIND, journal.KIND}
+"""Kinds of entries that are no part of what gateways serve."""
 
 
 def _subsystem(building: Mapping[str, _Building], nqn: str) -> _Building:
@@ -198,8 +264,13 @@ def _subsystem(building: Mapping[str, _Building], nqn: str) -> _Building:
     return building[nqn]
 
 
-def _namespace(fields: _Fields, building: Mapping[str, _Building]) -> Tuple[_Building, Namespace]:
-    subsystem, nsid = _subsystem(building, fields.text("subsystem_nqn")), fields.number("nsid", least=1)
+def _namespace(key: str, kind: str, fields: _Fields, building: Mapping[str, _Building],
+               *elements: str) -> Tuple[_Building, Namespace]:
+    """That an entry of this kind belongs to. The key is checked first, so that whatever else is said of an entry is
+    about what its key names."""
+    nqn, nsid = fields.text("subsystem_nqn"), fields.number("nsid", least=1)
+    _check_key(key, entry_key(kind, nqn, nsid, *elements))
+    subsystem = _subsystem(building, nqn)
     if nsid not in subsystem.namespaces:
         raise Unreadable(f"its namespace {nsid} is not stored, or left out itself")
     return subsystem, subsystem.namespaces[nsid]

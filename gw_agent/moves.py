@@ -153,7 +153,7 @@ def stored_moves(omap: Omap) -> Tuple[Tuple[Move, ...], Tuple[str, ...]]:
     """The records, and the keys of entries that mean nothing: unreadable, or without their namespace."""
     found: List[Move] = []
     stray: List[str] = []
-    for key in sorted(omap):
+    for key in sorted(key for key in omap if key.startswith((MOVE_KIND, AGREED_KIND))):
         kind, *elements = key.split(names.KEY_DELIMITER)
         if kind == AGREED_KIND and names.KEY_DELIMITER.join(("namespace", *elements)) not in omap:
             stray.append(key)

@@ -206,7 +206,7 @@ class PlanRunner:
             if isinstance(failure, RpcUnreachable) and not isinstance(failure, RpcTimeout):
                 raise failure
         try:
-            await self._ana.read_back()
+            await self._ana.read_states()
         except RpcTimeout as error:
             self._ana.doubt(ana_group_ids)
             failures.append(error)

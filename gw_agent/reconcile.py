@@ -14,13 +14,13 @@ namespace's I/O in flight).
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any, Awaitable, Callable, FrozenSet, List, Mapping, Optional, Protocol, Sequence, Set, Tuple
 
-from gw_agent import access_steps
+from gw_agent import access_steps, config_difference, discovery, target_state
 from gw_agent import configuration as stored
-from gw_agent import discovery
-from gw_agent import target_state
+from gw_agent.config_difference import changed_namespaces
+from gw_agent.apply_report import Report
 from gw_agent.configuration import Configuration, Listener, Namespace, Subsystem
 from gw_agent.key_ring import KeyRing
 from gw_agent.moves import Key, Move
@@ -34,9 +34,11 @@ BDEVS_AT_ONCE = 4
 """A target opens images one after the other (up to 60 ms each) and answers nothing else meanwhile. More of them in one
 write would look like a frozen target and hold up ANA changes."""
 
-KNOWN_S = 2.0
+KNOWN_S = 30.0
 """How long a target counts as it was read, and changed since, so that many changes in a row do not read all of it each
-time. What somebody changes by hand is found that much later."""
+time. What somebody changes by hand, but for ANA states, is found that much later, at the next change."""
+NOTHING_KNOWN: Tuple[Optional[TargetState], Optional[Configuration]] = (None, None)
+"""Of the target, and of the configuration that was applied to it."""
 
 
 class ContextSource(Protocol):
@@ -47,37 +49,6 @@ class ContextSource(Protocol):
 
     def released(self, bdev_name: str) -> None:
         """The device is gone, or could not be made; its place in the context is free."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """How the target stands after an `apply`."""
-
-    problem_of: Mapping[str, str] = field(default_factory=dict)
-    """By the key under which the thing is stored (or "transport", "bdev <name>"): what is not as wanted, and why."""
-    listeners: Mapping[str, Tuple[Listener, ...]] = field(default_factory=dict)
-    """This gateway's wanted listeners that the target has, by NQN of every wanted subsystem that it has."""
-    namespaces: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
-    """ANA group id by nsid, as the target has them, by NQN."""
-    new_listeners: Tuple[Tuple[str, Listener], ...] = ()
-    """Made by this `apply`, inaccessible: the ANA states that are permitted here are still to be set on them."""
-    waiting: FrozenSet[str] = frozenset()
-    """The subjects of problems that end by themselves (a context, or I/O in flight, is waited for)."""
-
-    @property
-    def retry(self) -> bool:
-        """True when it is worth to apply again soon although nothing changed."""
-        return bool(self.waiting)
-
-    @property
-    def applied(self) -> bool:
-        """True when the target is as wanted."""
-        return not self.problem_of
-
-    @property
-    def problems(self) -> List[str]:
-        """One text for each thing that is not as wanted."""
-        return list(self.problem_of.values())
 
 
 class Reconciler:
@@ -96,7 +67,7 @@ class Reconciler:
         self.quiet = quiet
         self.steps = StepSender(rpc)
         self._applying = asyncio.Lock()
-        self._known: Optional[TargetState] = None
+        self._known = NOTHING_KNOWN
         self._read_at_s = 0.0
 
     async def apply(self, wanted: Configuration, moving: Sequence[Move] = (), agreed: Mapping[Key, int] = {},
@@ -106,20 +77,38 @@ class Reconciler:
         gone."""
         async with self._applying:
             self.steps.begin()
-            found = await self._found(bool(moving))
-            shown = self.groups.shown(wanted, moving, agreed, {
-                nqn: {nsid: namespace.ana_group_id for nsid, namespace in subsystem.namespaces.items()}
-                for nqn, subsystem in found.subsystems.items()})
-            report = await _Run(self, shown, found, frozenset(move.key for move in moving), passed).go()
-            self._known = found if report.applied else None
+            (known, before), self._known = self._known, NOTHING_KNOWN
+            now_s = asyncio.get_running_loop().time()
+            if known is None or moving or now_s - self._read_at_s >= KNOWN_S:
+                self._read_at_s, known, before = now_s, await target_state.read(self.rpc), None
+            changed = None if before is None else changed_namespaces(before, wanted)
+            if changed is None:
+                report = await self._apply_all(wanted, known, moving, agreed, passed)
+            else:
+                report = await self._apply_namespaces(wanted, known, changed, agreed, passed)
+            if report.applied:
+                self._known = known, None if moving else wanted
             return report
 
-    async def _found(self, read: bool) -> TargetState:
-        """What the target has; `read`: read now in any case. Nothing is known after an `apply` that left a problem."""
-        now_s, known, self._known = asyncio.get_running_loop().time(), self._known, None
-        if known is None or read or now_s - self._read_at_s >= KNOWN_S:
-            self._read_at_s, known = now_s, await target_state.read(self.rpc)
-        return known
+    async def _apply_all(self, wanted: Configuration, found: TargetState, moving: Sequence[Move],
+                         agreed: Mapping[Key, int], passed: bool) -> Report:
+        shown = self.groups.shown(wanted, moving, agreed, found.groups)
+        run = _Run(self, shown, found, frozenset(move.key for move in moving), passed)
+        await run.apply_all()
+        return run.report()
+
+    async def _apply_namespaces(self, wanted: Configuration, found: TargetState, changed: FrozenSet[Key],
+                                agreed: Mapping[Key, int], passed: bool) -> Report:
+        """Where nothing else changed since the last `apply`, which left no problem."""
+        wanted = config_difference.part(wanted, changed)
+        before, after = found.part(changed, wanted), found.part(changed, wanted)
+        run = _Run(self, self.groups.shown_of(wanted, changed, agreed, before.groups), after, frozenset(), passed)
+        try:
+            await run.apply_namespaces()
+        finally:
+            found.take_over(before, after, changed)
+        return replace(run.report(), namespaces={
+            (nqn, nsid): found.subsystems[nqn].namespaces.get(nsid) for nqn, nsid in changed})
 
 
 class _Run:
@@ -134,12 +123,11 @@ class _Run:
         self._found = found
         self._steps = reconciler.steps
         self._keys = KeyRing(reconciler.rpc, reconciler.steps, wanted, reconciler.settings.gateway)
-        self._new_listeners: List[Tuple[str, Listener]] = []
         self._incomplete: Set[str] = set()
         """Subsystems with a namespace that waits for a context."""
         self._waiting: Set[str] = set()
 
-    async def go(self) -> Report:
+    async def apply_all(self) -> None:
         await self._remove_listeners()
         await self._remove_namespaces()
         await self._send_when_quiet(access_steps.hide(self._pairs()))
@@ -155,20 +143,22 @@ class _Run:
         await self._add_listeners()
         listening = {address for found in self._found.subsystems.values() for address in found.listeners}
         await discovery.apply(self._own.rpc, self._steps, self._wanted, listening, self._own.settings)
-        return self._report()
 
-    def _report(self) -> Report:
-        listeners = {nqn: tuple(listener for listener in self._own_listeners(self._wanted.subsystems[nqn])
-                                if target_state.address(listener) in found.listeners)
-                     for nqn, found in self._found.subsystems.items() if self._same_subsystem(nqn, found)}
-        namespaces = {nqn: {nsid: namespace.ana_group_id for nsid, namespace in found.namespaces.items()}
-                      for nqn, found in self._found.subsystems.items()}
+    async def apply_namespaces(self) -> None:
+        """Of subsystems that are there and served already."""
+        await self._remove_namespaces()
+        await self._send_when_quiet(access_steps.hide(self._pairs()))
+        await self._remove_bdevs()
+        await self._add_bdevs()
+        await self._add_namespaces()
+        await self._set_access()
+
+    def report(self) -> Report:
         for (nqn, nsid), shown in self._own.groups.changed.items():
             self._steps.problem_of.setdefault(stored.entry_key("namespace", nqn, nsid), (
                 f"the stored ANA group of namespace {nsid} of {nqn} was changed without a move; it stays in group "
                 f"{shown} here until a gateway has stored it as one (not where max_namespaces is too small)"))
-        return Report(dict(self._steps.problem_of), listeners, namespaces, tuple(self._new_listeners),
-                      frozenset(self._waiting | self._steps.waiting))
+        return Report(dict(self._steps.problem_of), waiting=frozenset(self._waiting | self._steps.waiting))
 
     # What is not wanted goes.
 
@@ -369,12 +359,8 @@ class _Run:
                     continue
                 steps.append(Step(subject, f"listen on {listener.address} for {nqn} (is it an address of this host, "
                                    "and is the port free?)", target_state.add_listener(nqn, listener),
-                                   _later(self._listening, found, nqn, listener)))
+                                   _later(found.listeners.add, target_state.address(listener))))
         await self._steps.send(steps)
-
-    def _listening(self, found: FoundSubsystem, nqn: str, listener: Listener) -> None:
-        found.listeners.add(target_state.address(listener))
-        self._new_listeners.append((nqn, listener))
 
     # Comparing.
 

@@ -41,6 +41,15 @@ class ShownGroups:
                       for nqn, subsystem in stored.subsystems.items()}
         return Configuration(MappingProxyType(subsystems))
 
+    def shown_of(self, part: Configuration, keys: Iterable[Key], agreed: Mapping[Key, int],
+                 found: Mapping[str, Mapping[int, int]]) -> Configuration:
+        """As `shown`, of these namespaces only, while none moves; `part` has those of them that are stored."""
+        for key in keys:
+            self._wanted.pop(key, None)
+            self.changed.pop(key, None)
+        return Configuration(MappingProxyType({nqn: self._shown_in(subsystem, set(), agreed, found.get(nqn, {}))
+                                               for nqn, subsystem in part.subsystems.items()}))
+
     def _shown_in(self, subsystem: Subsystem, moving: Set[Key], agreed: Mapping[Key, int],
                   found: Mapping[int, int]) -> Subsystem:
         limbo = moves.limbo(subsystem.max_namespaces)

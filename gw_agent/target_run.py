@@ -15,6 +15,7 @@ from typing import Any, Callable, Coroutine, Dict, FrozenSet, List, Optional, Tu
 
 from gw_agent import ending, moves
 from gw_agent.ana import AnaStates
+from gw_agent.apply_report import Report
 from gw_agent.boot_clock import boottime_s
 from gw_agent.config_store import ConfigStore, Stored, StoreError
 from gw_agent.configuration import Configuration
@@ -25,7 +26,7 @@ from gw_agent.moves import Held
 from gw_agent.nqn import DISCOVERY_NQN
 from gw_agent.plan_runner import PlanRunner
 from gw_agent.probe_images import ProbeImages
-from gw_agent.reconcile import Reconciler, Report
+from gw_agent.reconcile import Reconciler
 from gw_agent.settings import Settings
 from gw_agent.shown_groups import ShownGroups
 from gw_agent.spdk_rpc import RpcFailure, RpcTimeout, RpcUnreachable, SpdkRpc
@@ -122,13 +123,12 @@ class TargetRun:
             self._applied_version = stored.version if report.applied and not moving else -1
             self.open_subsystems = tuple(nqn for nqn, subsystem in sorted(stored.configuration.subsystems.items())
                                          if subsystem.allow_any_host)
-            self._tell_problems(list(stored.problems) + report.problems)
+            self._tell_problems([*stored.problem_of.values(), *report.problems])
             before, self.held = self.held, (stored, self.groups.held(stored.configuration, moving))
         if before != self.held:
             self._warden.pulse.beat()
         await self._announce(stored.configuration)
-        changed = await self.ana.read_back()
-        if changed:
+        if await self.ana.read_back() if report.namespaces is None else self.ana.note(report.namespaces):
             self._soon(False)
             self._warden.pulse.beat()
         return report

@@ -7,11 +7,13 @@ other request than the one for its whole configuration.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
+from dataclasses import dataclass, field, replace
+from typing import Any, Dict, FrozenSet, Iterable, List, Mapping, Optional, Set, Tuple
 
-from gw_agent.configuration import Listener, Namespace, QosLimits, Subsystem
+from gw_agent.config_difference import by_subsystem
+from gw_agent.configuration import Configuration, Listener, Namespace, QosLimits, Subsystem
 from gw_agent.host_keys import KeyNames
+from gw_agent.moves import Key
 from gw_agent.spdk_rpc import Request, SpdkRpc
 
 READ_TIMEOUT_S = 5.0
@@ -80,6 +82,39 @@ class TargetState:
     """By device name."""
     changes_visibility: bool = False
     """It can hide a namespace, or show it to all, while hosts use it."""
+
+    @property
+    def groups(self) -> Dict[str, Dict[int, int]]:
+        """ANA group id by namespace id, by NQN."""
+        return {nqn: {nsid: namespace.ana_group_id for nsid, namespace in subsystem.namespaces.items()}
+                for nqn, subsystem in self.subsystems.items()}
+
+    def part(self, keys: FrozenSet[Key], wanted: Configuration) -> "TargetState":
+        """With these namespaces only, and the block devices that they use and are to use. Hosts and listeners are left
+        alone in it; `take_over` notes what became of the rest."""
+        subsystems, devices = {}, {namespace.bdev_name for _, namespace in wanted.namespaces()}
+        for nqn, nsids in by_subsystem(keys):
+            found = self.subsystems[nqn]
+            namespaces = {nsid: found.namespaces[nsid] for nsid in nsids if nsid in found.namespaces}
+            devices.update(namespace.bdev_name for namespace in namespaces.values())
+            subsystems[nqn] = replace(found, namespaces=namespaces, hidden={
+                nsid: found.hidden[nsid] for nsid in nsids if nsid in found.hidden})
+        return replace(self, subsystems=subsystems,
+                       bdevs={name: self.bdevs[name] for name in devices & self.bdevs.keys()},
+                       limits={name: self.limits[name] for name in devices & self.limits.keys()})
+
+    def take_over(self, before: "TargetState", after: "TargetState", keys: FrozenSet[Key]) -> None:
+        """`before`, `after`: the `part` of these namespaces as it was and as it is now."""
+        for mine, old, new in ((self.bdevs, before.bdevs, after.bdevs), (self.limits, before.limits, after.limits)):
+            for name in old.keys() - new.keys():
+                del mine[name]
+            mine.update(new)   # type: ignore[arg-type]
+        for nqn, nsids in by_subsystem(keys):
+            found, now = self.subsystems[nqn], after.subsystems[nqn]
+            for nsid in nsids:
+                found.forget_namespace(nsid)
+            found.namespaces.update(now.namespaces)
+            found.hidden.update(now.hidden)
 
     def can_keep(self, there: FoundNamespace, hidden: bool, wanted: Optional[Namespace]) -> bool:
         """A namespace that is there can become the wanted one; otherwise it is made anew."""
@@ -265,7 +300,7 @@ def remove_listener(nqn: str, found: ListenerAddress) -> Request:
     return "nvmf_subsystem_remove_listener", {"nqn": nqn, "listen_address": listen_address(found)}
 
 
-def get_listeners(nqns: List[str]) -> List[Request]:
+def get_listeners(nqns: Iterable[str]) -> List[Request]:
     """Reads the ANA states of all listeners of these subsystems."""
     return [("nvmf_subsystem_get_listeners", {"nqn": nqn}) for nqn in nqns]
 

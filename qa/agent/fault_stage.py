@@ -19,7 +19,7 @@ import rbd
 
 from faulty_agent import Place
 from gw_agent import target_state
-from gw_agent.config_store import NOTIFY_TIMEOUT_MS
+from gw_agent.config_store import ABOUT_CHANGES, NOTIFY_TIMEOUT_MS
 from gw_agent.configuration import VERSION_KEY, object_name
 from gw_agent.group_key import GroupKey
 from gw_agent.host_keys import SealedKey
@@ -71,7 +71,8 @@ class Stage:
 
     def look(self) -> Look:
         sizes = self.sizes()
-        return {"stored": {key: self._readable(value) for key, value in self._stored().items() if key != VERSION_KEY},
+        return {"stored": {key: self._readable(value) for key, value in self._stored().items()
+                           if key not in ABOUT_CHANGES},
                 "images": sizes, "trash": sorted(entry["name"] for entry in self._trash()),
                 "key files": sorted(self._unnamed(name) for name in self._key_files()),
                 **with_rpc(self.target.path, self._look_at_target)}

@@ -13,13 +13,14 @@ from typing import Any, Coroutine, Dict, FrozenSet, Optional, Tuple
 from nvmeof_ha_core.model import controller_ids
 from running_target import OneContext
 
+from gw_agent.apply_report import Report
 from gw_agent import api, ending
 from gw_agent.changes import Refused
 from gw_agent.config_store import ConfigStore, Stored
 from gw_agent.group_status import Known
 from gw_agent.images import Images
 from gw_agent.moves import Fences, Key
-from gw_agent.reconcile import Reconciler, Report
+from gw_agent.reconcile import Reconciler
 from gw_agent.settings import Settings
 from gw_agent.spdk_rpc import SpdkRpc
 

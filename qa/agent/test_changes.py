@@ -20,9 +20,9 @@ LISTENER = Listener("gw1", "127.0.0.2", 4420)
 
 
 def stored(omap, version=1):
-    parsed, problems = configuration_reader.parse(omap)
-    assert problems == []
-    return Stored(version, omap, parsed, ())
+    parsed, problem_of = configuration_reader.parse(omap)
+    assert not problem_of
+    return Stored(version, omap, parsed)
 
 
 EMPTY = stored({})
@@ -169,7 +169,7 @@ def test_a_namespace_that_cannot_be_added_is_refused(one):
 
 def test_deleting_a_namespace_takes_its_other_entries_along(one):
     now = after(one, changes.add_namespace(one, asked("a"), (1,)))
-    with_qos = Stored(now.version, {**now.omap, f"qos_{NQN}_1": "{}"}, now.configuration, ())
+    with_qos = Stored(now.version, {**now.omap, f"qos_{NQN}_1": "{}"}, now.configuration)
     assert changes_namespaces.delete(with_qos, NQN, 1, False) == Change(
         removes=frozenset({f"namespace_{NQN}_1", f"qos_{NQN}_1"}))
     assert "no namespace 2" in refusal(errno.ENOENT, changes_namespaces.delete, now, NQN, 2, False)
@@ -189,7 +189,7 @@ def test_an_image_on_its_way_to_the_trash_is_nobodys_until_it_is_there(one):
     now = after(one, changes.add_namespace(one, asked("a"), (1,)))
     order = trash_orders.order(now.configuration.subsystems[NQN].namespaces[1], "id", "gw1")
     deleted = after(now, changes_namespaces.with_trash_order(changes_namespaces.delete(now, NQN, 1, True), order))
-    assert trash_orders.stored_orders(deleted.omap) == [order] and not deleted.problems
+    assert trash_orders.stored_orders(deleted.omap) == [order] and not deleted.problem_of
     assert trash_orders.stored_orders({order.key: "no JSON", **now.omap}) == []
     said = refusal(errno.EAGAIN, changes.add_namespace, deleted, asked("a", force=True), (1,))
     assert "on its way to the trash" in said
@@ -226,7 +226,7 @@ def test_no_more_hosts_than_existing_gateways_allow_see_a_hidden_namespace(one):
 
 
 def test_an_id_that_is_stored_but_not_served_is_not_given_again(one):
-    broken = Stored(one.version, {**one.omap, f"namespace_{NQN}_1": "garbage"}, one.configuration, ())
+    broken = Stored(one.version, {**one.omap, f"namespace_{NQN}_1": "garbage"}, one.configuration)
     assert list(changes.add_namespace(broken, asked("a"), (1,)).sets) == [f"namespace_{NQN}_2"]
     assert "is used" in refusal(errno.EEXIST, changes.add_namespace, broken, asked("a", nsid=1), (1,))
     assert changes_namespaces.delete(broken, NQN, 1, False) == Change(removes=frozenset({f"namespace_{NQN}_1"}))

@@ -56,7 +56,8 @@ def test_a_new_group_begins_empty_at_version_one_and_opening_again_keeps_it(ceph
         return found
 
     found = with_stores(ceph, group, use, 2)
-    assert found.version == 2 and found.omap == {"omap_version": "2", "subsystem_x": "{}"}
+    assert found.version == 2 and found.omap == {
+        "omap_version": "2", "subsystem_x": "{}", "ha-changes": '[[2, ["subsystem_x"]]]'}
 
 
 def test_a_change_sets_and_removes_in_one_version(ceph, group):
@@ -90,7 +91,7 @@ def test_a_writer_that_ignores_the_lock_cannot_be_overwritten(ceph, group):
         def make(stored):
             seen.append(stored.version)
             if len(seen) == 1:
-                two._compare_and_write(stored.version, Change({"theirs": "1"}))
+                two._compare_and_write(stored, Change({"theirs": "1"}))
             return Change({"ours": "1"})
 
         await one.change(make)
@@ -104,7 +105,7 @@ def test_a_writer_that_ignores_the_lock_cannot_be_overwritten(ceph, group):
 def test_a_writer_that_always_loses_is_told_and_stores_nothing(ceph, group):
     async def use(one, two):
         def make(stored):
-            two._compare_and_write(stored.version, Change({"theirs": "1"}))
+            two._compare_and_write(stored, Change({"theirs": "1"}))
             return Change({"ours": "1"})
 
         with pytest.raises(StoreBusy, match="changed by others"):
@@ -165,7 +166,41 @@ def test_more_entries_than_one_answer_holds_are_read_as_one_version(ceph, group)
         return await reader.load()
 
     found = with_stores(ceph, group, use, 2)
-    assert len(found.omap) == 1501 and found.version == 2
+    assert len(found.omap) == 1502 and found.version == 2
+
+
+def test_after_a_change_a_reader_reads_only_what_it_touched(ceph, group, monkeypatch):
+    async def use(writer, reader):
+        await writer.change(lambda stored: Change({"a": "1", "b": "1"}))
+        await reader.load()
+        monkeypatch.setattr(reader, "_read_all", None)
+        for change in (Change({"a": "2", "c": "2"}), Change({"d": "3"}, frozenset({"b"}))):
+            await writer.change(lambda stored: change)
+        return await reader.load(), await writer.load()
+
+    read, written = with_stores(ceph, group, use, 2)
+    assert read == written and read.version == 4
+    assert {key: read.omap.get(key) for key in "abcd"} == {"a": "2", "b": None, "c": "2", "d": "3"}
+
+
+def test_what_a_writer_changed_without_telling_is_read_with_everything(ceph, group):
+    """As existing gateways do, also between two changes of ours."""
+    async def use(writer, reader):
+        await reader.load()
+        found = []
+        for number in (2, 4):
+            with rados.WriteOpCtx() as operation:
+                writer._ioctx.set_omap(operation, ("theirs", "omap_version"), (str(number), str(number)))
+                writer._ioctx.operate_write_op(operation, writer.oid)
+            found.append(await reader.load() if number == 4 else None)
+            await writer.change(put("ours", str(number)))
+            found.append(await reader.load())
+        return found
+
+    _, first, theirs, last = with_stores(ceph, group, use, 2)
+    assert [found.version for found in (first, theirs, last)] == [3, 4, 5]
+    assert [found.omap["theirs"] for found in (first, theirs, last)] == ["2", "4", "4"]
+    assert [found.omap["ours"] for found in (first, theirs, last)] == ["2", "2", "4"]
 
 
 def lock_and_die(cluster, oid, duration_s):
@@ -252,7 +287,7 @@ def test_an_unknown_pool_is_named(ceph, group):
 
 
 def stored(version, **omap):
-    return Stored(version, {"omap_version": str(version), **omap}, configuration.Configuration(), ())
+    return Stored(version, {"omap_version": str(version), **omap}, configuration.Configuration())
 
 
 def test_taking_a_change_back_restores_what_was_and_leaves_others_changes_alone():

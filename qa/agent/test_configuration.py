@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gw_agent import configuration as c
 from gw_agent import nqn as names
-from gw_agent.configuration_reader import parse
+from gw_agent.configuration_reader import parse, parse_again
 from gw_agent.pb import gateway_pb2 as pb
 
 NQN = "nqn.2016-06.io.spdk:cnode1.g1"
@@ -62,7 +62,7 @@ def test_the_object_name_is_that_of_existing_gateways():
 
 def test_what_was_stored_is_what_is_read():
     found, problems = parse(full_omap())
-    assert problems == []
+    assert not problems
     assert found.subsystems == {NQN: replace(
         SUBSYSTEM, allow_any_host=True, hosts=frozenset({HOST}), listeners=(LISTENER,), namespaces={3: NAMESPACE})}
     (subsystem, namespace), = found.namespaces()
@@ -85,7 +85,7 @@ def test_values_of_an_existing_gateway_are_read():
         f"namespace_{NQN}_1": json.dumps({
             "rbd_pool_name": "rbd", "rbd_image_name": "i", "subsystem_nqn": NQN, "nsid": 1, "block_size": 4096,
             "uuid": UUID.upper(), "anagrpid": 1, "create_image": True, "size": "10485760", "force": False})})
-    assert problems == []
+    assert not problems
     subsystem = found.subsystems[NQN]
     assert subsystem.max_namespaces == 64
     assert subsystem.listeners == (c.Listener("h", "fd00::1", 4421, "ipv6", True),)
@@ -99,7 +99,10 @@ def test_values_of_an_existing_gateway_are_read():
     (f"host_{NQN}_{HOST}", {"subsystem_nqn": NQN, "host_nqn": "me"}, "not of the form nqn."),
     (f"host_{NQN}_{HOST}", {"subsystem_nqn": NQN, "host_nqn": HOST, "psk": "<invalid>"}, "psk holds no key"),
     (f"host_{NQN}_*", {"subsystem_nqn": NQN, "host_nqn": "*", "dhchap_key": "k"}, "weaken access control"),
-    (f"host_{NQN}_{HOST}", {"subsystem_nqn": NQN + "x", "host_nqn": HOST}, "its subsystem .* is not stored"),
+    (f"host_{NQN}x_{HOST}", {"subsystem_nqn": NQN + "x", "host_nqn": HOST}, "its subsystem .* is not stored"),
+    (f"host_{NQN}_{HOST}", {"subsystem_nqn": NQN + "x", "host_nqn": HOST}, "belongs under the key host_.*x_"),
+    (f"qos_{NQN}_4", {"subsystem_nqn": NQN, "nsid": 3}, "belongs under the key qos_.*_3"),
+    (f"listener_{NQN}x_h_TCP_::1_1", {"nqn": NQN, "host_name": "h", "traddr": "::1"}, "its key does not"),
     (f"subsystem_{NQN}2", {"subsystem_nqn": NQN + "2", "serial_number": "S", "dhchap_key": 5}, "holds no key"),
     (f"subsystem_{NQN}2", {"subsystem_nqn": NQN + "2", "serial_number": "S" * 21}, "1 to 20 printable"),
     (f"subsystem_{NQN}2", {"subsystem_nqn": NQN + "2"}, "serial_number is None"),
@@ -124,8 +127,9 @@ def test_an_entry_that_cannot_be_served_is_a_problem_and_the_rest_is_read(key, v
     omap.pop(key, None)
     without, _ = parse(omap)
     omap[key] = value if isinstance(value, str) else json.dumps(value)
-    found, (problem,) = parse(omap)
-    assert found == without
+    found, problem_of = parse(omap)
+    (problem,) = problem_of.values()
+    assert found == without and list(problem_of) == [key]
     with pytest.raises(AssertionError, match=reason):
         raise AssertionError(problem)
     assert key in problem
@@ -136,6 +140,48 @@ def test_what_belongs_to_an_unreadable_subsystem_is_left_out_with_it():
     omap[f"subsystem_{NQN}"] = "garbage"
     found, problems = parse(omap)
     assert found == c.Configuration() and len(problems) == 7
+
+
+NQNS = (NQN, NQN + "x")
+
+
+def some_entries():
+    """By key, values that it may have: proper ones, and some that make it, or what depends on it, unreadable."""
+    found = {"what": ["{}"], f"namespace_{NQN}_03": [c.namespace_entry(NQN, replace(NAMESPACE, hosts=frozenset()))[1]]}
+    for nqn in NQNS:
+        found[f"subsystem_{nqn}"] = [c.subsystem_entry(replace(SUBSYSTEM, nqn=nqn, max_namespaces=most))[1]
+                                     for most in (2, 32)] + ["garbage"]
+        for entry in (c.host_entry(nqn, HOST), c.host_entry(nqn, "*"), c.listener_entry(nqn, LISTENER),
+                      c.namespace_host_entry(nqn, 3, HOST), c.qos_entry(nqn, 3, {"rw_ios_per_second": 2000})):
+            found[entry[0]] = [entry[1], entry[1].replace(nqn, NQNS[0]), entry[1].replace(nqn, NQNS[1]), "[]"]
+        for nsid in (1, 3):
+            found[f"namespace_{nqn}_{nsid}"] = [c.namespace_entry(nqn, replace(
+                NAMESPACE, nsid=written, auto_visible=visible))[1] for written in (1, 3) for visible in (True, False)]
+    return found
+
+
+SOME_ENTRIES = some_entries()
+SOME_OMAPS = st.fixed_dictionaries({}, optional={key: st.sampled_from(values) for key, values in SOME_ENTRIES.items()})
+
+
+@given(SOME_OMAPS, st.lists(SOME_OMAPS, max_size=2), st.sets(st.sampled_from(sorted(SOME_ENTRIES))))
+def test_reading_what_changed_gives_what_reading_everything_gives(omap, changes, removed):
+    found = parse(omap)
+    for change in changes:
+        omap = {**{key: value for key, value in omap.items() if key not in removed}, **change}
+        found = parse_again(omap, {*change, *removed}, *found)
+        assert found == parse(omap)
+
+
+def test_what_a_change_does_not_concern_stays_the_same_object():
+    omap = {**full_omap(), **dict([c.namespace_entry(NQN, replace(NAMESPACE, nsid=1)),
+                                   c.subsystem_entry(replace(SUBSYSTEM, nqn=NQNS[1]))])}
+    before = parse(omap)
+    changed = dict([c.qos_entry(NQN, 1, {"rw_ios_per_second": 1})])
+    after, _ = parse_again({**omap, **changed}, changed, *before)
+    assert after.subsystems[NQNS[1]] is before[0].subsystems[NQNS[1]]
+    assert after.subsystems[NQN].namespaces[3] is before[0].subsystems[NQN].namespaces[3]
+    assert after.subsystems[NQN].namespaces[1].qos == c.QosLimits(1)
 
 
 def test_all_keys_of_a_subsystem_and_of_a_namespace_are_found():

@@ -115,7 +115,7 @@ def stored(*changed, subsystem=Subsystem(NQN, "Ceph1")):
         omap.update(change.sets)
     parsed, problems = configuration_reader.parse(omap)
     assert not problems
-    return Stored(1, omap, parsed, ())
+    return Stored(1, omap, parsed)
 
 
 def test_a_host_is_stored_with_its_keys_in_the_fields_of_existing_gateways():
@@ -128,24 +128,24 @@ def test_a_host_is_stored_with_its_keys_in_the_fields_of_existing_gateways():
 
 def test_a_hosts_key_can_be_changed_and_taken_away_and_its_tls_key_stays():
     now = stored(changes_keys.add_host(stored(), NQN, HOST, HostKeys(KEY, OTHER)))
-    now = Stored(1, {**now.omap, **changes_keys.change_host_key(now, NQN, HOST, OTHER).sets}, now.configuration, ())
+    now = Stored(1, {**now.omap, **changes_keys.change_host_key(now, NQN, HOST, OTHER).sets}, now.configuration)
     assert configuration_reader.parse(now.omap)[0].subsystems[NQN].keys_of(HOST) == HostKeys(OTHER, OTHER)
     without = configuration_reader.parse({**now.omap, **changes_keys.change_host_key(now, NQN, HOST, None).sets})[0]
     assert without.subsystems[NQN].keys_of(HOST) == HostKeys(None, OTHER)
 
 
 def test_a_subsystem_has_a_key_only_while_every_host_has_one():
-    created = changes_keys.add_subsystem(changes.add_subsystem(Stored(1, {}, configuration.Configuration(), ()), NQN,
+    created = changes_keys.add_subsystem(changes.add_subsystem(Stored(1, {}, configuration.Configuration()), NQN,
                                                                "Ceph1", 16, True), NQN, KEY)
     omap = dict(created.sets)
-    now = Stored(1, omap, configuration_reader.parse(omap)[0], ())
+    now = Stored(1, omap, configuration_reader.parse(omap)[0])
     assert now.configuration.subsystems[NQN].dhchap_key == KEY
     refusals = [lambda: changes_keys.add_host(now, NQN, HOST, HostKeys(None, OTHER)),
                 lambda: changes_keys.add_host(now, NQN, "*", HostKeys())]
     open_one = stored(changes_keys.add_host(stored(), NQN, HOST, HostKeys()))
     refusals.append(lambda: changes_keys.change_subsystem_key(open_one, NQN, KEY))
     keyed = {**omap, **changes_keys.add_host(now, NQN, HOST, HostKeys(KEY)).sets}
-    both = Stored(1, keyed, configuration_reader.parse(keyed)[0], ())
+    both = Stored(1, keyed, configuration_reader.parse(keyed)[0])
     refusals.append(lambda: changes_keys.change_host_key(both, NQN, HOST, None))
     for refused in refusals:
         with pytest.raises(Refused, match="key"):
@@ -168,6 +168,7 @@ def test_a_stored_key_that_is_none_costs_its_entry_and_is_not_repeated():
     key, text = configuration.host_entry(NQN, HOST)
     for value in ("<invalid>", 5, ["DHHC-1:01:x"]):
         omap = {**stored().omap, key: json.dumps({**json.loads(text), "dhchap_key": value})}
-        parsed, problems = configuration_reader.parse(omap)
+        parsed, problem_of = configuration_reader.parse(omap)
         assert HOST not in parsed.subsystems[NQN].hosts
-        assert len(problems) == 1 and "dhchap_key holds no key" in problems[0] and "DHHC" not in problems[0]
+        problem, = problem_of.values()
+        assert "dhchap_key holds no key" in problem and "DHHC" not in problem

@@ -103,17 +103,25 @@ async def ana_states(rpc, nqn):
     return {state["ana_state"] for listener in listeners for state in listener["ana_states"]}
 
 
+async def groups(rpc, nqn):
+    """ANA group by namespace id, as the target has them."""
+    return (await target_state.read(rpc)).groups[nqn]
+
+
+async def listening(rpc, nqn):
+    return (await target_state.read(rpc)).subsystems[nqn].listeners
+
+
 def test_an_empty_target_gets_everything_and_every_ana_group_is_inaccessible(gateway, subsystem):
     async def use(reconciler, contexts, rpc):
         report = await reconciler.apply(of(subsystem))
         shown, = await rpc.call("nvmf_get_subsystems", {"nqn": subsystem.nqn})
-        return report, shown, await ana_states(rpc, subsystem.nqn)
+        return (report, shown, await ana_states(rpc, subsystem.nqn), await groups(rpc, subsystem.nqn),
+                await listening(rpc, subsystem.nqn))
 
-    report, shown, states = gateway(use)
+    report, shown, states, found, listeners = gateway(use)
     assert report.applied and report.problems == [] and not report.retry
-    assert report.listeners == {subsystem.nqn: subsystem.listeners[:1]}
-    assert report.new_listeners == ((subsystem.nqn, subsystem.listeners[0]),)
-    assert report.namespaces == {subsystem.nqn: {1: 1, 2: 2}}
+    assert listeners == {target_state.address(subsystem.listeners[0])} and found == {1: 1, 2: 2}
     assert states == {"inaccessible"}
     assert (shown["min_cntlid"], shown["max_cntlid"]) == CNTLIDS
     assert (shown["serial_number"], shown["model_number"]) == ("Ceph1", "Ceph bdev Controller")
@@ -131,8 +139,7 @@ def test_applying_again_sends_nothing_but_the_reads_also_after_the_agent_was_res
         return await restarted.apply(of(subsystem)), counting.methods
 
     report, methods = gateway(use)
-    assert report.applied and report.new_listeners == ()
-    assert report.listeners[subsystem.nqn] == subsystem.listeners[:1]
+    assert report.applied
     assert methods == READS + READS_OF_DISCOVERY
 
 
@@ -154,6 +161,66 @@ def test_many_changes_in_a_row_do_not_each_read_the_whole_target(gateway, subsys
     reads, state = gateway(use)
     assert reads == [1, 1, 1, 1, 1, 2]
     assert state.subsystems[subsystem.nqn].namespaces == {} and state.bdevs == {}
+
+
+def without_limits_of_none(state):
+    return replace(state, limits={name: limits for name, limits in state.limits.items() if limits != QosLimits()})
+
+
+def test_a_change_of_namespaces_alone_costs_requests_for_them_only_and_tells_how_they_are(gateway, subsystem, images):
+    """And the target is as it is when everything is compared."""
+    one, two = subsystem.namespaces[1], subsystem.namespaces[2]
+    third = Namespace(3, "rbd", images[2], str(uuid.uuid4()), 1, auto_visible=False, hosts=frozenset({HOST}),
+                      qos=QosLimits(1000))
+    other = replace(subsystem, nqn=f"{subsystem.nqn}-other", listeners=(), namespaces={})
+    steps = [({1: one, 2: two, 3: third}, ["bdev_rbd_create", "nvmf_subsystem_add_ns", "nvmf_ns_add_host",
+                                          "bdev_set_qos_limit"]),
+             ({1: one, 3: third}, ["nvmf_subsystem_remove_ns", "bdev_rbd_delete"]),
+             ({1: one, 3: replace(third, qos=QosLimits(2000), hosts=frozenset())},
+              ["nvmf_ns_remove_host", "bdev_set_qos_limit"]),
+             ({}, ["nvmf_subsystem_remove_ns", "nvmf_subsystem_remove_ns", "bdev_rbd_delete", "bdev_rbd_delete"])]
+
+    async def use(reconciler, contexts, rpc):
+        counting = CountingRpc(rpc)
+        knowing = Reconciler(counting, reconciler.settings, contexts, CNTLIDS)
+        first = await knowing.apply(of(subsystem, other))
+        seen = []
+        for namespaces, _ in steps:
+            counting.methods.clear()
+            wanted = of(replace(subsystem, namespaces=namespaces), other)
+            report = await knowing.apply(wanted)
+            assert report.applied, report.problems
+            state = await target_state.read(rpc)
+            seen.append((list(counting.methods), {key: there and there.ana_group_id
+                                                  for key, there in report.namespaces.items()}, state))
+            restarted = CountingRpc(rpc)
+            await Reconciler(restarted, reconciler.settings, contexts, CNTLIDS).apply(wanted)
+            assert restarted.methods == READS + READS_OF_DISCOVERY, "nothing was left to do"
+            assert without_limits_of_none(knowing._known[0]) == without_limits_of_none(state)
+        return first, seen
+
+    first, seen = gateway(use)
+    assert first.namespaces is None
+    assert [methods for methods, _, _ in seen] == [methods for _, methods in steps]
+    assert [{nsid: group for (_, nsid), group in told.items()} for _, told, _ in seen] == [
+        {3: 1}, {2: None}, {3: 1}, {1: None, 3: None}]
+    assert seen[1][2].bdevs.keys() == {one.bdev_name, third.bdev_name}
+
+
+def test_after_a_problem_of_a_namespace_everything_is_looked_at_again(gateway, subsystem):
+    broken = replace(subsystem.namespaces[2], image="nosuch", uuid=str(uuid.uuid4()))
+
+    async def use(reconciler, contexts, rpc):
+        counting = CountingRpc(rpc)
+        knowing = Reconciler(counting, reconciler.settings, contexts, CNTLIDS)
+        reports = []
+        for namespaces in ({1: subsystem.namespaces[1]}, {1: subsystem.namespaces[1], 2: broken}, {2: broken}):
+            reports.append(await knowing.apply(of(replace(subsystem, namespaces=namespaces))))
+        return reports, counting.methods.count("bdev_get_bdevs"), await groups(rpc, subsystem.nqn)
+
+    reports, reads, found = gateway(use)
+    assert [report.applied for report in reports] == [True, False, False] and reads == 2 and found == {}
+    assert reports[1].namespaces == {(subsystem.nqn, 2): None} and reports[2].namespaces is None
 
 
 def with_namespace(subsystem, nsid, **changed):
@@ -238,7 +305,7 @@ def test_what_is_no_longer_wanted_goes_and_the_rest_stays(gateway, subsystem):
         return report, shown, list(contexts.released_names)
 
     report, shown, released = gateway(use)
-    assert report.applied and report.namespaces == {subsystem.nqn: {2: 2}}
+    assert report.applied
     assert shown["listen_addresses"] == [] and shown["hosts"] == [] and shown["allow_any_host"]
     assert [namespace["nsid"] for namespace in shown["namespaces"]] == [2]
     assert released == [subsystem.namespaces[1].bdev_name]
@@ -294,17 +361,17 @@ def test_a_namespace_moves_through_limbo_and_keeps_its_group_if_others_change_it
         for wanted, moving, agreed in ((1, (), {}), (2, (), {}), (1, (move,), {}), (2, (), {key: 2}), (1, (), {key: 2})):
             report = await reconciler.apply(with_group(wanted), moving, agreed)
             held = reconciler.groups.held(with_group(wanted), moving)
-            seen.append((report.namespaces[wide.nqn][1], bool(held), report.applied))
+            seen.append(((await groups(rpc, wide.nqn))[1], bool(held), report.applied))
         restarted = Reconciler(rpc, reconciler.settings, contexts, CNTLIDS)
-        waits = await restarted.apply(with_group(1), (move,), {key: 2}, passed=False)
-        held = restarted.groups.held(with_group(1), (move,))
+        await restarted.apply(with_group(1), (move,), {key: 2}, passed=False)
+        waits = (await groups(rpc, wide.nqn))[1], bool(restarted.groups.held(with_group(1), (move,)))
         late = await restarted.apply(with_group(1), (), {key: 1}, passed=False)
-        return seen, (waits.namespaces[wide.nqn][1], bool(held)), late, list(contexts.released_names)
+        return seen, waits, (await groups(rpc, wide.nqn))[1], late.retry, list(contexts.released_names)
 
-    seen, again, late, released = gateway(use)
+    seen, again, late, retry, released = gateway(use)
     assert seen == [(1, False, True), (1, False, False), (64, True, True), (2, False, True), (2, False, False)]
     assert again == (64, True)
-    assert late.namespaces[wide.nqn][1] == 64 and late.retry, "the fence's OSD map was not seen"
+    assert late == 64 and retry, "the fence's OSD map was not seen"
     assert released == []
 
 
@@ -312,15 +379,15 @@ def test_a_missing_image_is_a_problem_of_its_namespace_and_the_rest_is_served(ga
     broken = replace(subsystem.namespaces[1], image="nosuch")
 
     async def use(reconciler, contexts, rpc):
-        return await reconciler.apply(of(replace(subsystem, namespaces={**subsystem.namespaces, 1: broken}))), \
-            list(contexts.released_names)
+        report = await reconciler.apply(of(replace(subsystem, namespaces={**subsystem.namespaces, 1: broken})))
+        return (report, await groups(rpc, subsystem.nqn), await listening(rpc, subsystem.nqn),
+                list(contexts.released_names))
 
-    report, released = gateway(use)
+    report, found, listeners, released = gateway(use)
     assert not report.applied and not report.retry
     assert list(report.problem_of) == [f"namespace_{subsystem.nqn}_1"]
     assert "open image rbd/nosuch" in report.problems[0] and "does it exist" in report.problems[0]
-    assert report.namespaces[subsystem.nqn] == {2: 2}
-    assert report.listeners[subsystem.nqn] == subsystem.listeners[:1]
+    assert found == {2: 2} and listeners == {target_state.address(subsystem.listeners[0])}
     assert released == [broken.bdev_name]
 
 
@@ -328,14 +395,14 @@ def test_listeners_wait_for_namespaces_whose_rados_client_is_not_permitted_yet(g
     async def use(reconciler, contexts, rpc):
         contexts.permitted = False
         waiting = await reconciler.apply(of(subsystem))
+        found = await groups(rpc, subsystem.nqn), await listening(rpc, subsystem.nqn)
         contexts.permitted = True
-        return waiting, await reconciler.apply(of(subsystem))
+        return waiting, found, await reconciler.apply(of(subsystem)), await listening(rpc, subsystem.nqn)
 
-    waiting, done = gateway(use)
-    assert waiting.retry and not waiting.applied
-    assert waiting.namespaces == {subsystem.nqn: {}} and waiting.listeners == {subsystem.nqn: ()}
+    waiting, found, done, listeners = gateway(use)
+    assert waiting.retry and not waiting.applied and found == ({}, set())
     assert any("does not permit" in problem for problem in waiting.problems)
-    assert done.applied and not done.retry and len(done.new_listeners) == 1
+    assert done.applied and not done.retry and len(listeners) == 1
 
 
 def test_an_address_in_use_is_a_problem_of_its_listener(gateway, subsystem):
@@ -344,12 +411,12 @@ def test_an_address_in_use_is_a_problem_of_its_listener(gateway, subsystem):
         taken.listen()
 
         async def use(reconciler, contexts, rpc):
-            return await reconciler.apply(of(subsystem))
+            return await reconciler.apply(of(subsystem)), await groups(rpc, subsystem.nqn)
 
-        report = gateway(use)
+        report, found = gateway(use)
     assert list(report.problem_of) == [f"listener_{subsystem.nqn}_gw1_TCP_{ADDR}_{subsystem.listeners[0].trsvcid}"]
     assert "is the port free?" in report.problems[0]
-    assert report.namespaces[subsystem.nqn] == {1: 1, 2: 2}
+    assert found == {1: 1, 2: 2}
 
 
 def test_many_subsystems_are_made_in_few_writes(gateway, subsystem):
@@ -363,5 +430,5 @@ def test_many_subsystems_are_made_in_few_writes(gateway, subsystem):
         return report, counting.writes
 
     report, writes = gateway(use)
-    assert report.applied and len(report.new_listeners) == 50
+    assert report.applied
     assert writes == [len(READS), 50, 50, 50, len(READS_OF_DISCOVERY), 1]
