@@ -16,6 +16,10 @@ from typing import Any, Iterator
 def replace(value: Any, **changes: Any) -> Any:
     made = object.__new__(type(value))
     made.__dict__.update(value.__dict__, **changes)
+    names = value.__dataclass_fields__
+    if len(made.__dict__) > len(names):   # what a cached property has found is not so of the other value
+        for name in made.__dict__.keys() - names.keys():
+            del made.__dict__[name]
     check = getattr(made, "__post_init__", None)
     if check is not None:
         check()

@@ -321,6 +321,26 @@ class Map:
         return self._reported.by_nqn.get(ana_group_id, _NOTHING)
 
     @cached_property
+    def running(self) -> Tuple[str, ...]:
+        """Ids of the gateways that have an instance."""
+        return tuple(g.id for g in self.gateways if g.instance is not None)
+
+    @cached_property
+    def in_order(self) -> bool:
+        """Nothing is left to do with it: who runs is AVAILABLE and wanted, every ANA group is ACTIVE at home, where all of
+        it is reached (or nobody runs or serves), and nothing is to be fenced, removed, cleared or waited for."""
+        wanted = all(not g.deleting and (g.instance is None or (g.availability is Availability.AVAILABLE and g.enabled
+                                                                and not g.leaving)) for g in self.gateways)
+        over = all(d.osd_epoch is not None or not d.addresses for d in self.departed)
+        served = all(self._at_home(g) if self.running else g.phase is Phase.UNSERVED for g in self.ana_groups)
+        return wanted and over and served and not self.disasters and self.lease_wait_s == self.timing.lease_wait_s
+
+    def _at_home(self, group: AnaGroup) -> bool:
+        holder = self.current(group.holder) if group.holder is not None else None
+        return (group.phase is Phase.ACTIVE and holder is not None and holder.id == group.home
+                and {s.nqn for s in holder.subsystems if s.listeners}.issuperset(self.namespaces_by_nqn(group.id)))
+
+    @cached_property
     def _reported(self) -> "_Reported":
         """Computed once: with many gateways this is most of what a step would cost."""
         return _reported(self.gateways)
