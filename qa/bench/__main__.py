@@ -15,7 +15,7 @@ from typing import Callable, Dict, List, Optional
 from testbed.report import aligned
 from testbed.timeline import print_line
 
-from . import capacity, core, failovers, namespaces
+from . import agent_cost, capacity, core, data_path, failovers, namespaces
 
 Figures = Dict[str, float]
 
@@ -36,8 +36,17 @@ def _namespaces(directory: Path, options: argparse.Namespace) -> List[Figures]:
     return [namespaces.run(directory / str(number), print_line, options.namespaces) for number in range(options.runs)]
 
 
+def _agent(directory: Path, options: argparse.Namespace) -> List[Figures]:
+    return [agent_cost.run(directory / str(number), print_line) for number in range(options.runs)]
+
+
+def _data_path(directory: Path, options: argparse.Namespace) -> List[Figures]:
+    return [data_path.run(directory / str(number), print_line) for number in range(options.runs)]
+
+
 BENCHES: Dict[str, Callable[[Path, argparse.Namespace], List[Figures]]] = {
-    'capacity': _capacity, 'core': _core, 'failovers': _failovers, 'namespaces': _namespaces}
+    'agent': _agent, 'capacity': _capacity, 'core': _core, 'data-path': _data_path, 'failovers': _failovers,
+    'namespaces': _namespaces}
 
 
 def main(arguments: Optional[List[str]] = None) -> int:

@@ -7,7 +7,6 @@ history.  *Floor*: a bare ``osd blocklist add``, the OSD map that carries it, an
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from calendar import timegm
@@ -18,10 +17,10 @@ from typing import Any, Callable, Dict, List
 import rados
 
 from target_sim.target_process import RpcClient
-from testbed.cluster import ADMIN, POOL
-from testbed.gateway import GROUP, nvme_gw_prefix
+from testbed.cluster import ADMIN
 from testbed.waiting import wait_until
 
+from .ceph_commands import CephCommands
 from .path_writers import Paths
 from .two_gateways import TwoGateways
 
@@ -33,9 +32,14 @@ Figures = Dict[str, float]
 
 
 def run(directory: Path, say: Callable[[str], None], rounds: int) -> List[Figures]:
+    """On a cluster of its own; see `measure`."""
+    with TwoGateways(directory, say) as two:
+        return measure(two, say, rounds)
+
+
+def measure(two: TwoGateways, say: Callable[[str], None], rounds: int) -> List[Figures]:
     """The figures of each round, in seconds."""
     with ExitStack() as stack:
-        two = stack.enter_context(TwoGateways(directory, say))
         api = two.apis[0]
         api.create_subsystem(NQN, 'BENCH')
         api.create_listeners(NQN, two.gateways)
@@ -55,6 +59,7 @@ class _Bench:
         self._two = two
         self._gateway = two.gateways[0]
         self._client = client
+        self._commands = CephCommands(two.cluster, client)
         self._paths = paths
         self._fenced = 0
 
@@ -94,7 +99,7 @@ class _Bench:
 
     def _move(self, to: str) -> float:
         begun_s = time.monotonic()
-        self._ask('failover', pool=POOL, group=GROUP, anagrp_id=ANA_GROUP, to=to)
+        self._commands.gw('failover', anagrp_id=ANA_GROUP, to=to)
         self._wait_writes(to, begun_s + 0.1)
         return self._paths.longest_gap_s(begun_s - 0.2)
 
@@ -105,7 +110,7 @@ class _Bench:
         other = self._two.gateways[1]
         with closing(RpcClient(other.rpc_socket)) as target:
             begun_s = time.monotonic()
-            self._mon({'prefix': 'osd blocklist', 'blocklistop': 'add', 'addr': address, 'expire': float(FENCED_S)})
+            self._commands.mon('osd blocklist', blocklistop='add', addr=address, expire=float(FENCED_S))
             self._client.wait_for_latest_osdmap()
             fenced_s = time.monotonic() - begun_s
             target.call('nvmf_subsystem_listener_set_ana_state', **{
@@ -122,7 +127,7 @@ class _Bench:
     def _wait_settled(self) -> None:
         """Both AVAILABLE, and every ANA group at its owner for longer than a failback takes."""
         def settled() -> bool:
-            group, = json.loads(self._ask('status', pool=POOL, group=GROUP, format='json'))['groups']
+            group = self._commands.group('status')
             return (all(g['availability'] == 'AVAILABLE' for g in group['gateways'])
                     and all(g['phase'] == 'ACTIVE' and g['holder'].split('#')[0] == g['owner']
                             for g in group['ana_groups']))
@@ -130,8 +135,7 @@ class _Bench:
         self._wait_writes(OWNER, time.monotonic())
 
     def _records(self) -> List[Dict[str, Any]]:
-        group, = json.loads(self._ask('history', pool=POOL, group=GROUP, format='json'))['groups']
-        return group['records']
+        return self._commands.group('history')['records']
 
     def _last_record(self) -> int:
         return max((record['number'] for record in self._records()), default=-1)
@@ -140,21 +144,6 @@ class _Bench:
         """Not of the failback before it, which the history may be late to tell."""
         return next((r for r in self._records() if r['number'] > number and r['anagrp_id'] == ANA_GROUP
                      and r['kind'] != 'failback'), None)
-
-    def _ask(self, verb: str, **arguments: Any) -> str:
-        """Over a connection that is there already: `ceph` takes half a second to start."""
-        command = {'prefix': f'{nvme_gw_prefix(self._two.cluster)} {verb}', 'target': ['mon-mgr', ''], **arguments}
-        return _answer(self._client.mgr_command(json.dumps(command), b''), command)
-
-    def _mon(self, command: Dict[str, Any]) -> str:
-        return _answer(self._client.mon_command(json.dumps(command), b''), command)
-
-
-def _answer(answer: Any, command: Dict[str, Any]) -> str:
-    code, output, text = answer
-    if code:
-        raise RuntimeError(f'{command} was refused: {text} ({code})')
-    return output.decode()
 
 
 def _epoch_s(stamp: str) -> float:

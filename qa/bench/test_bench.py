@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Callable, Iterator
 
-from bench import core, failovers
+import pytest
+import rados
+
+from bench import agent_cost, core, data_path, failovers, standing_still
 from bench.__main__ import main
+from bench.loaded_gateway import Shape
+from bench.steady_io import compare
+from bench.two_gateways import TwoGateways
+from testbed.cluster import ADMIN
+
+
+@pytest.fixture(scope='module')
+def two(tmp_path_factory: pytest.TempPathFactory, say: Callable[[str], None]) -> Iterator[TwoGateways]:
+    """Serving, with nothing to serve but what a test adds."""
+    with TwoGateways(tmp_path_factory.mktemp('bench') / 'cluster', say) as stage:
+        yield stage
 
 
 def test_the_core_is_measured_at_each_size_and_printed_as_a_table(monkeypatch, capsys, tmp_path):
@@ -17,10 +31,32 @@ def test_the_core_is_measured_at_each_size_and_printed_as_a_table(monkeypatch, c
 
 
 @pytest.mark.timeout(600)
-def test_a_round_of_failovers_measures_every_kind_of_them_and_the_floor(tmp_path, say):
-    figures, = failovers.run(tmp_path / 'cluster', say, 1)
+def test_a_round_of_failovers_measures_every_kind_of_them_and_the_floor(two, say):
+    figures, = failovers.measure(two, say, 1)
     for kind in ('target crash', 'host loss', 'frozen target'):
         assert 0 < figures[f'{kind}: fenced at'] < figures[f'{kind}: served']
     assert 0 < figures['orderly stop: drained at'] < figures['orderly stop: served']
     assert all(seconds > 0 for name, seconds in figures.items() if name.endswith('without a path'))
     assert 0 < figures['floor: blocklist and OSD map'] < figures['floor: with the ANA states']
+
+
+@pytest.mark.timeout(600)
+def test_the_gateway_host_and_its_data_path_are_measured(two, say, monkeypatch):
+    monkeypatch.setattr(agent_cost, 'STEADY_S', 2.0)
+    monkeypatch.setattr(agent_cost, 'CHANGES', 1)
+    monkeypatch.setattr(standing_still, 'LONG_S', 60.0)
+    monkeypatch.setattr(data_path, 'PAIRS', 2)
+    monkeypatch.setattr(data_path, 'ROUND_S', 0.3)
+    gateway, shape = two.gateways[0], Shape(subsystems=2, ana_groups=2, namespaces=4)
+    with rados.Rados(name=ADMIN, conffile=str(two.cluster.conf)) as client:
+        figures = agent_cost.measure(two.cluster, client, two.gateways, shape, say)
+        figures.update(data_path.measure(two.cluster, client, gateway, say))
+    assert all(value > 0 for name, value in figures.items() if '%' not in name)
+    assert figures['loaded: beacon, bytes'] < 1024
+    assert 'change of 2 ANA states, s' in figures and 'p99 ms without' in figures
+
+
+def test_a_difference_is_told_from_noise():
+    noisy = [100.0 + number % 5 for number in range(20)]
+    assert not compare(noisy, noisy[::-1]).differs
+    assert compare([value * 0.9 for value in noisy], noisy).differs

@@ -151,6 +151,10 @@ class Queue:
     def next_pdu(self) -> tuple[int, int, bytes]:
         return self._pdu()
 
+    def fileno(self) -> int:
+        """For selectors."""
+        return self._socket.fileno()
+
     def close(self) -> None:
         self._socket.close()
 
