@@ -107,6 +107,14 @@ def test_a_beacon_with_news_is_settled():
         assert said == [False]
 
 
+def test_whatever_else_an_event_changed_is_settled():
+    driven = Driven(MAP)
+    driven.wait(SETTLED_S)
+    state = driven.state
+    assert at_rest(state, state.with_soft(heard={}, load={"gw1": 3}), driven.now)
+    assert not at_rest(state, state.with_soft(flaps={"gw1": (driven.now,)}), driven.now)
+
+
 MAP = stored_map((serving(GW1), serving(GW2)), (ana_group(1, Phase.ACTIVE, GW1), ana_group(2, Phase.ACTIVE, GW2)))
 
 
