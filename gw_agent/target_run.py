@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 
 CONNECT_RETRY_S = 0.05
 LOOK_S = 1.0
+LOOKS_FOR_ALL = 5
+"""ANA states are read back at each look, subsystems and namespaces at each so manieth."""
 APPLY_RETRY_S = 1.0
 TRANSIENT_FAILURES = 3
 MOST_LOOKS = 12
@@ -75,7 +77,7 @@ class TargetRun:
         """NQNs of those that allow any host."""
         self.load = self.connections = self.repairs = 0
         self.io: Tuple[Tuple[int, int], ...] = ()
-        """(ANA group id, I/O per second), of those with namespaces."""
+        """(ANA group id, I/O per second), of those that have any."""
         self._group_io = GroupIo()
 
     @property
@@ -200,26 +202,32 @@ class TargetRun:
                 return   # apply_now says why
 
     async def _look(self) -> None:
-        """Read the target back now and then: somebody may have changed it by hand."""
+        """Read the target back now and then: somebody may have changed it by hand. While no I/O is done, the counters
+        of the block devices are those that were read last: there may be thousands, and an ANA change waits behind
+        the answer."""
         assert self.rpc is not None and self.ana is not None and self._drain is not None
-        failures = 0
+        failures = looks = 0
+        iostat: Optional[Dict[str, Any]] = None
         while True:
             await asyncio.sleep(LOOK_S)
             try:
+                looks += 1
                 changes = self.ana.changes
-                if await self.ana.read_back():
+                if await (self.ana.read_states() if looks % LOOKS_FOR_ALL else self.ana.read_back()):
                     if changes == self.ana.changes:
                         self._report_drift()
                     self._warden.pulse.beat()
                     self._soon(False)
-                iostat = await self.rpc.call("bdev_get_iostat")
-                self._drain.note_progress(iostat)
-                self.io = self._group_io.rates(iostat, self.ana.namespaces, boottime_s())
                 stats, asking = await self.rpc.pipeline([
                     ("nvmf_get_stats", None), ("nvmf_subsystem_get_controllers", {"nqn": DISCOVERY_NQN})])
                 if isinstance(stats, RpcFailure):
                     raise stats
+                completed = self._completed
                 self._note_load(stats, len(asking) if isinstance(asking, list) else 0)
+                if iostat is None or self._completed != completed:
+                    iostat = await self.rpc.call("bdev_get_iostat")
+                self._drain.note_progress(iostat)
+                self.io = self._group_io.rates(iostat, self.ana.namespaces, boottime_s())
                 failures = 0
             except RpcTimeout as error:
                 failures += 1

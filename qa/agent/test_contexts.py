@@ -17,6 +17,7 @@ from gw_agent.drain import Drain
 from gw_agent.probe_images import ProbeImages
 from gw_agent.pulse import Pulse
 from gw_agent.spdk_rpc import SpdkRpc
+from gw_agent.target_state import FoundNamespace
 from nvmeof_ha_core.gateway import INACCESSIBLE, MIXED, OPTIMIZED
 from nvmeof_ha_core.model import Gateway, Instance
 from running_target import gateway_settings, running_target, with_rpc
@@ -182,6 +183,62 @@ def test_states_are_what_the_target_shows_and_drift_is_seen(bench: Bench) -> Non
             "nqn": NQN, "listen_address": address, "ana_state": "non_optimized", "anagrpid": 2})
         await ana.read_back()
         assert ana.drifted() == {2: MIXED}
+    bench.run(use)
+
+
+class SlowRpc:
+    """The target's answers come only when `arrive` is set."""
+
+    def __init__(self, rpc: SpdkRpc) -> None:
+        self._rpc = rpc
+        self.answered, self.arrive = asyncio.Event(), asyncio.Event()
+
+    async def pipeline(self, requests: Any, timeout_s: float) -> Any:
+        replies = await self._rpc.pipeline(requests, timeout_s)
+        self.answered.set()
+        await self.arrive.wait()
+        return replies
+
+
+def test_a_namespace_that_came_or_went_while_the_target_was_read_is_drained_or_not_with_its_group(bench: Bench) -> None:
+    port, = free_ports(1, "127.0.0.2")
+
+    async def use(rpc: SpdkRpc) -> None:
+        slow = SlowRpc(rpc)
+        ana = AnaStates(slow)   # type: ignore[arg-type]
+        await serve_one_namespace(bench, rpc, port)
+        slow.arrive.set()
+        await ana.read_back()
+        for there in (FoundNamespace("bdev_e", str(uuid.uuid4()), 2), None):
+            slow.arrive.clear()
+            slow.answered.clear()
+            reading = asyncio.ensure_future(ana.read_back())
+            await slow.answered.wait()
+            assert ana.note({(NQN, 3): there})
+            slow.arrive.set()
+            await reading
+            assert [n.nsid for n in ana.namespaces_of(2)] == ([1, 3] if there else [1])
+            assert [s.namespaces for s in ana.subsystems] == [((2, 2 if there else 1),)]
+        ana.note({(NQN, 3): FoundNamespace("bdev_e", str(uuid.uuid4()), 2)})
+        await ana.read_back()
+        assert [n.nsid for n in ana.namespaces_of(2)] == [1], "what was read later counts"
+    bench.run(use)
+
+
+def test_states_alone_are_read_unless_subsystems_came_or_went(bench: Bench) -> None:
+    port, = free_ports(1, "127.0.0.2")
+
+    async def use(rpc: SpdkRpc) -> None:
+        await serve_one_namespace(bench, rpc, port)
+        ana = AnaStates(rpc)
+        await ana.read_back()
+        assert await ana.set([2], OPTIMIZED, 5) == []
+        assert await ana.read_states() and ana.states == {2: OPTIMIZED}
+        assert not await ana.read_states()
+        assert [n.nsid for n in ana.namespaces_of(2)] == [1] and [s.namespaces for s in ana.subsystems] == [((2, 1),)]
+        await rpc.call("nvmf_delete_subsystem", {"nqn": NQN})
+        assert await ana.read_states()
+        assert ana.subsystems == () and ana.namespaces == []
     bench.run(use)
 
 
