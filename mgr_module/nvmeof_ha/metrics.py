@@ -153,12 +153,14 @@ def _ana_groups(samples: Samples, labels: Labels, known: Known, said: Mapping[st
 
 
 def _operations(gateway_map: Map, said: Mapping[str, Said]) -> Dict[int, int]:
-    """Of gateways that run."""
+    """Of gateways that run; they say nothing of an ANA group without I/O."""
+    telling = [said[g.id].notes for g in gateway_map.gateways if g.instance is not None and g.id in said]
     found: Dict[int, int] = {}
-    for gateway in gateway_map.gateways:
-        if gateway.instance is not None and gateway.id in said:
-            for ana_group_id, rate in said[gateway.id].notes.io:
-                found[ana_group_id] = found.get(ana_group_id, 0) + rate
+    if any(notes.release for notes in telling):
+        found = {group.id: 0 for group in gateway_map.ana_groups if gateway_map.namespaces_in(group.id)}
+    for notes in telling:
+        for ana_group_id, rate in notes.io:
+            found[ana_group_id] = found.get(ana_group_id, 0) + rate
     return found
 
 

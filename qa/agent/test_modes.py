@@ -7,8 +7,10 @@ import stat
 from pathlib import Path
 
 from nvmeof_ha.core.release import RELEASE
+from target_sim.initiator import Host
 from testbed.waiting import wait_until
 
+READS = 20
 FOR_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -17,10 +19,15 @@ def test_a_subsystem_that_allows_any_host_is_said_to_the_mgr(serving, mgr, host)
     assert beacon.exposed == ("subsystem nqn.2016-06.io.spdk:cnode1 allows any host",)
 
 
-def test_beacons_carry_what_operators_are_told(serving, mgr, host):
+def test_beacons_carry_what_operators_are_told(serving, mgr, host, listener):
     beacon = mgr.hear(host.name, lambda b: b.notes.lease_left_s > 0, "notes of a gateway that has a lease")
     assert beacon.notes.release == RELEASE and not beacon.notes.hung_moves and not beacon.notes.problems
-    mgr.hear(host.name, lambda b: b.notes.io, "the I/O of its ANA groups")
+    assert not beacon.notes.io, "nobody does any"
+    with Host(listener.trsvcid, "nqn.2016-06.io.spdk:cnode1", address=listener.traddr) as initiator:
+        def told(beacon):
+            assert not any(initiator.read(1, 0, 8).status for _ in range(READS))
+            return beacon.notes.io
+        assert [group for group, _ in mgr.hear(host.name, told, "the I/O of its ANA groups").notes.io] == [1]
 
 
 def test_sockets_and_files_of_a_gateway_are_for_its_own_user_alone(serving, host):

@@ -23,9 +23,9 @@ def iostat(**counts: int) -> dict:
 def test_io_is_counted_by_ana_group_and_what_began_since_the_last_look_is_not():
     spaces = [FoundNamespace(NQN, 1, 1, "a"), FoundNamespace(NQN, 2, 1, "b"), FoundNamespace(NQN, 3, 2, "c")]
     io = GroupIo()
-    assert io.rates(iostat(a=5, b=5), spaces, 10.0) == ((1, 0), (2, 0))
-    assert io.rates(iostat(a=105, b=55, c=900), spaces, 12.0) == ((1, 75), (2, 0))
-    assert io.rates(iostat(a=5, c=1000), spaces, 14.0) == ((1, 0), (2, 50)), "a device that was made again counts anew"
+    assert io.rates(iostat(a=5, b=5), spaces, 10.0) == ()
+    assert io.rates(iostat(a=105, b=55, c=900), spaces, 12.0) == ((1, 75),)
+    assert io.rates(iostat(a=5, c=1000), spaces, 14.0) == ((2, 50),), "a device that was made again counts anew"
     assert io.rates(iostat(), [], 15.0) == ()
 
 

@@ -49,8 +49,8 @@ def measure(cluster: Cluster, client: rados.Rados, gateway: Gateway, say: Callab
     with ExitStack() as stack:
         beacons = stack.enter_context(BeaconWatch(client, CephCommands(cluster, client).seat_names()))
         stack.enter_context(long_leases(cluster, gateway, beacons))
-        host = stack.enter_context(SteadyHost(gateway, loaded_gateway.NQN.format(0), NSID, loaded_gateway.IMAGE_BYTES,
-                                              QUEUES))
+        host = stack.enter_context(SteadyHost(gateway, loaded_gateway.HOST_NQN, loaded_gateway.NQN.format(0), NSID,
+                                              loaded_gateway.IMAGE_BYTES, QUEUES))
         say(f'{PAIRS} pairs of rounds of {ROUND_S:g} s, {QUEUES} commands of 4 KiB in flight, half of them writes')
         host.round(WARM_UP_S)
         for number in range(PAIRS):   # each is the first of every other pair: the machine may become slower or faster

@@ -28,6 +28,8 @@ from .ceph_commands import CephCommands
 NAME, ADDRESS = 'gw1', '127.0.0.2'
 OTHERS = 'registered{}'
 NQN = 'nqn.2016-06.io.spdk:loaded{}'
+HOST_NQN = 'nqn.2014-08.org.nvmexpress:uuid:6f1c5bd0-5a4e-4d0e-9c51-0a3d8e4f2b17'
+"""The one host that may use the subsystems: what any host may use would be said in each beacon."""
 IMAGE_BYTES = 4 << 20
 STOP_S, SERVES_S, LOOK_S = 60.0, 200.0, 0.05
 
@@ -64,13 +66,13 @@ def running(directory: Path, ana_groups: int, say: Callable[[str], None]
 
 
 def store(client: rados.Rados, gateways: Sequence[Gateway], shape: Shape) -> None:
-    """For gateways of one group: each gets listeners.  Makes the images too.  Any host may use the subsystems."""
+    """For gateways of one group: each gets listeners.  Makes the images too."""
     entries: Dict[str, str] = {}
     with client.open_ioctx(POOL) as pool:
         for number in range(shape.subsystems):
             nqn = NQN.format(number)
             entries.update([
-                stored.subsystem_entry(Subsystem(nqn, f'LOADED{number}')), stored.host_entry(nqn, '*'),
+                stored.subsystem_entry(Subsystem(nqn, f'LOADED{number}')), stored.host_entry(nqn, HOST_NQN),
                 *(stored.listener_entry(nqn, Listener(gateway.name, gateway.address, gateway.listener_port))
                   for gateway in gateways)])
         for number in range(shape.namespaces):

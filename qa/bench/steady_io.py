@@ -31,16 +31,16 @@ class SteadyHost:
     """A context manager.  Each queue has one command in flight, read or write by turns of chance, anywhere in the
     namespace."""
 
-    def __init__(self, gateway: Gateway, nqn: str, nsid: int, namespace_bytes: int, queues: int) -> None:
-        self._where = (gateway.listener_port, nqn, queues, gateway.address)
+    def __init__(self, gateway: Gateway, host_nqn: str, nqn: str, nsid: int, namespace_bytes: int, queues: int) -> None:
+        self._where = (gateway.listener_port, nqn, queues, host_nqn, gateway.address)
         self._nsid = nsid
         self._blocks = namespace_bytes // len(BLOCK)
         self._chance = random.Random(1)
         self._stack = ExitStack()
 
     def __enter__(self) -> SteadyHost:
-        port, nqn, queues, address = self._where
-        self._host = self._stack.enter_context(Host(port, nqn, queues=queues, address=address))
+        port, nqn, queues, host_nqn, address = self._where
+        self._host = self._stack.enter_context(Host(port, nqn, queues=queues, hostnqn=host_nqn, address=address))
         return self
 
     def __exit__(self, *_exception: object) -> None:

@@ -30,7 +30,7 @@ GATEWAY_MAP = Map('rbd', 'g1', Version(3, 9), (
     (AnaGroup(1, 'gw1', Phase.ACTIVE, holder=HOLDER, writers=frozenset({HOLDER}), since=Version(3, 5)),
      AnaGroup(2, 'gw2', since=Version(3, 8))),
     departed=(Departed(Instance('gw2', 1, 'b'), frozenset({'192.0.2.2:0/1'})),))
-SAID = Said(Notes(RELEASE, ana_repairs=2, io=((1, 700), (2, 30)), lease_left_s=2.25, loop_lag_s=0.004), load=731)
+SAID = Said(Notes(RELEASE, ana_repairs=2, io=((1, 700),), lease_left_s=2.25, loop_lag_s=0.004), load=731)
 
 
 def seen(status: Optional[Status] = None, measured: Measured = Measured(), totals: Optional[Totals] = None) -> Seen:
@@ -65,7 +65,7 @@ def test_gateways_and_ana_groups_are_told_as_they_are():
         (of_1, ('holder', 'gw1'), ('owner', 'gw1')): 1, (of_2, ('holder', ''), ('owner', 'gw2')): 1}
     assert found['nvmeof_ha_ana_group_unserved'] == {(of_1,): 0, (of_2,): 1}
     assert found['nvmeof_ha_ana_group_namespaces'] == {(of_1,): 5, (of_2,): 3}
-    assert found['nvmeof_ha_ana_group_io_operations_per_second'] == {(of_1,): 700, (of_2,): 30}
+    assert found['nvmeof_ha_ana_group_io_operations_per_second'] == {(of_1,): 700, (of_2,): 0}
     assert found['nvmeof_ha_ana_group_phase_age_seconds'] == {(of_1,): 60}
     assert found['nvmeof_ha_gateway_availability'][('availability', 'UNAVAILABLE'), gw2] == 1
     assert found['nvmeof_ha_gateway_enabled'] == {(gw1,): 1, (gw2,): 0}
@@ -89,7 +89,8 @@ def test_an_agent_that_is_too_old_to_say_more_has_its_load_only():
     status = replace(seen().status, said={'gw1': Said(load=3)})
     found = told(seen(status))
     assert found['nvmeof_ha_gateway_io_operations_per_second'] == {(('gateway', 'gw1'),): 3}
-    assert not {'nvmeof_ha_gateway_lease_left_seconds', 'nvmeof_ha_gateway_release_info'} & set(found)
+    assert not {'nvmeof_ha_gateway_lease_left_seconds', 'nvmeof_ha_gateway_release_info',
+                'nvmeof_ha_ana_group_io_operations_per_second'} & set(found)
 
 
 def test_a_group_that_is_not_looked_after_yet_says_so_and_nothing_that_it_does_not_know():
