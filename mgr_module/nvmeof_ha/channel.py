@@ -2,13 +2,13 @@
 
 Promises: a beacon is answered at once with the ack that the driver prepared at its last step, whatever the driver does
 meanwhile (``seat_watch.py``); no call here blocks the driver.
-A seat's canary is green when the mgr's own callback saw a token that the mgr had notified to itself, lately; that the
-notify completes proves nothing, because a dead watcher delays that by half a minute.
+A seat is green when the mgr's own callback saw something lately: a beacon, or, where nobody says anything, the canary,
+a notification of the mgr's to itself.  That the notify completes proves nothing, because a dead watcher delays that by half
+a minute.
 """
 
 from __future__ import annotations
 
-import secrets
 import time
 from functools import partial
 from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple
@@ -23,6 +23,7 @@ NOTIFY_TIMEOUT_MS = 1000
 MOST_CANARIES = 6
 """Outstanding on one seat; more wait only behind a dead watcher or a stalled placement group."""
 
+_NEVER = float("-inf")
 _NO_AGE = b"0.0"
 _AGE_MARK = b'"driver_age_s":' + _NO_AGE
 
@@ -88,38 +89,33 @@ class Channel:
     def __init__(self, io: GroupIo, place: Place, seat_names: Sequence[str], wake: str,
                  clock: Callable[[], float] = time.monotonic) -> None:
         self._io, self._place, self._seat_names, self._wake, self._clock = io, place, seat_names, wake, clock
-        self._session = secrets.token_hex(4)
-        self._count = 0
-        self._sent_at = float("-inf")
+        self._sent_at: Dict[int, float] = {}
         self._outstanding: Dict[int, int] = {n: 0 for n in range(len(seat_names))}
         self._seen: Dict[int, float] = {}
         self._period_s = 0.5
         self.ack = AckText(clock)
         self._watches = [io.watch(n, name, place, self.ack) for n, name in enumerate(seat_names)]
 
-    def poll(self, beacon_s: float) -> None:
-        """Called each tick: canaries go out as often as each gateway's beacons."""
+    def poll(self, period_s: float) -> None:
+        """Called each tick: a canary goes out on each seat that was silent for about ``period_s``."""
         now = self._clock()
-        self._period_s = beacon_s
-        if now - self._sent_at < beacon_s:
-            return
-        self._sent_at, self._count = now, self._count + 1
-        token = f"{CANARY.decode()}{self._session}:{self._count}"
+        self._period_s = period_s
+        quiet = now - period_s + TICK_S
         for seat, name in enumerate(self._seat_names):
-            if self._outstanding[seat] < MOST_CANARIES:
+            last = max(self._sent_at.get(seat, _NEVER), self._seen.get(seat, _NEVER))
+            if last <= quiet and self._outstanding[seat] < MOST_CANARIES:
+                self._sent_at[seat] = now
                 self._outstanding[seat] += 1
-                self._io.notify(self._place, name, token, NOTIFY_TIMEOUT_MS, partial(self._canary_ended, seat))
+                self._io.notify(self._place, name, CANARY.decode(), NOTIFY_TIMEOUT_MS,
+                                partial(self._canary_ended, seat))
 
     def _canary_ended(self, seat: int, _code: int) -> None:
         self._outstanding[seat] -= 1
 
     def is_canary(self, heard: Heard) -> bool:
-        """A canary, of this mgr or of one before it; of this one it makes the seat green."""
-        if not heard.data.startswith(CANARY):
-            return False
-        if heard.data[len(CANARY):].startswith(self._session.encode()):
-            self._seen[heard.seat] = self._clock()
-        return True
+        """True: a canary, of this mgr or of one before it.  Whatever it is, it makes the seat green."""
+        self._seen[heard.seat] = self._clock()
+        return heard.data.startswith(CANARY)
 
     def green_seats(self) -> int:
         limit = self._clock() - 2 * self._period_s - TICK_S

@@ -42,6 +42,8 @@ RETRY_S = 2.0
 LIBRADOS_S = 5.0
 MAP_COPY_EVERY_S = 2.0
 GIVE_BACK_S = 1.0
+UNHEARD_S = 5.0
+"""How often the mgr sees whether it could hear, in a group in which nobody has anything to say."""
 NOBODY = 0
 """Request id of a command whose reply nobody waits for."""
 
@@ -275,7 +277,7 @@ class GroupDriver:
     def _poll(self) -> None:
         assert self._seats is not None and self._channel is not None and self._state is not None
         self._seats.poll()
-        self._channel.poll(self._state.map.timing.beacon_s)
+        self._channel.poll(self._state.map.timing.beacon_s if self._state.map.running else UNHEARD_S)
         self._kv.poll()
         self._fencer.poll()
         self._placement.poll(self._record.control_pool or self.key.pool, self._record.seats)

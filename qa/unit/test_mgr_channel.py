@@ -2,11 +2,43 @@
 
 from __future__ import annotations
 
-from nvmeof_ha.channel import AckText, BadBeacons
+from typing import Any, List
+
+from nvmeof_ha.channel import CANARY, AckText, BadBeacons, Channel, Heard
 from nvmeof_ha.core import wire
 from nvmeof_ha.core.model import Version
 
 ACK = wire.Ack(Version(3, 7), want_full=('gw1',), refused={'gw2': 'it said "driver_age_s":0.0'}, stopping=True)
+
+
+class Notifications:
+    """Takes note of canaries; they never end."""
+
+    def __init__(self) -> None:
+        self.sent: List[str] = []
+
+    def watch(self, *_arguments: Any) -> None:
+        """Nobody is asked about the watch here."""
+
+    def notify(self, _place: Any, name: str, text: str, _timeout_ms: int, _ended: Any) -> None:
+        assert text.encode() == CANARY
+        self.sent.append(name)
+
+
+def test_a_seat_is_green_for_whatever_was_heard_there_and_a_canary_goes_where_nothing_was():
+    now, io = [100.0], Notifications()
+    channel = Channel(io, None, ('s0', 's1', 's2'), 'wake', lambda: now[0])
+    channel.poll(0.5)
+    assert io.sent == ['s0', 's1', 's2'] and channel.green_seats() == 0
+    assert channel.is_canary(Heard(0, 1, CANARY)) and not channel.is_canary(Heard(1, 2, b'{"a": "beacon"}'))
+    assert channel.green_seats() == 2
+    for _ in range(10):
+        now[0] += 0.1
+        channel.is_canary(Heard(1, 2, b'anything'))
+        channel.poll(0.5)
+    assert set(io.sent[3:]) == {'s0', 's2'} and len(io.sent) <= 3 + 2 * 3
+    now[0] += 0.2
+    assert channel.green_seats() == 1, "a seat that was heard 1.2 s ago is red"
 
 
 def test_the_ack_is_what_the_driver_prepared_with_the_age_of_that_moment():
