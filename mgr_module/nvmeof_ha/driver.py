@@ -19,7 +19,7 @@ from typing import Any, Callable, Deque, List, Optional
 from . import seat_names
 from .bounded import Bounded, TookTooLong, Turns
 from .channel import Channel, Heard
-from .core import invariants, machine, wire
+from .core import invariants, machine, rest, wire
 from .core.actions import Action, Commit, Fence, ForgetGateway, Reply, StoreDisasters, StoreGateway, Wake
 from .core.events import BeaconReceived, Committed, Deposed, Event, GatewayStored, SetTiming, Tick
 from .core.model import NO_VERSION, Map, ModelError
@@ -259,20 +259,28 @@ class GroupDriver:
     def _serve(self) -> Turns[None]:
         while self._later:
             self._take(self._later.popleft())
-        next_tick = self._clock()
+        due = self._clock()
         while not self._stopping:
             assert self._state is not None and self._channel is not None
             if self._state.stopped:
                 raise NotActive(self._state.stopped)
-            item = yield max(0.0, next_tick - self._clock())
+            item = yield max(0.0, due - self._clock())
             if item is not None:
                 self._take(item)
-            if self._clock() >= next_tick:
-                self._pace.ticked(self._clock(), self._state.map.timing.beacon_s)
+                due = min(due, self._clock() + self._tick_s())
+            if self._clock() >= due:
+                self._pace.ticked(self._clock(), due, self._state.map.timing.beacon_s)
                 self._poll()
                 self._step(Tick(self._channel.green_seats()))
-                next_tick = self._clock() + TICK_S
+                due = self._clock() + self._tick_s()
         raise Stop()
+
+    def _tick_s(self) -> float:
+        """Until the next tick.  While all is well, half as long as a mgr may sleep before silence does not count."""
+        assert self._state is not None
+        if not rest.in_order(self._state):
+            return TICK_S
+        return max(TICK_S, min(self._state.map.timing.beacon_s / 2, rest.fades_in_s(self._state, self._clock())))
 
     def _poll(self) -> None:
         assert self._seats is not None and self._channel is not None and self._state is not None

@@ -58,10 +58,11 @@ class Pace:
         self._late_at: Deque[float] = deque()
         self._ticked: Optional[float] = None
 
-    def ticked(self, now: float, beacon_s: float) -> None:
+    def ticked(self, now: float, due: float, beacon_s: float) -> None:
+        """``due``: when it should have come."""
         passed_s = TICK_S if self._ticked is None else now - self._ticked
         self._ticked = now
-        self.lateness.note(max(0.0, passed_s - TICK_S))
+        self.lateness.note(now - due)
         if passed_s > max(beacon_s, 2 * TICK_S):  # the rule of ``core/detector.py``
             self._late_at.append(now)
         while self._late_at and self._late_at[0] < now - LATE_KEPT_S:

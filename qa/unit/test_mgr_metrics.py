@@ -151,7 +151,7 @@ def test_labels_and_help_are_escaped():
 def test_only_ticks_so_late_that_silence_does_not_count_are_late_and_are_forgotten_after_a_minute():
     pace = Pace()
     for now in (0.0, 0.1, 0.35, 1.2, 1.3):
-        pace.ticked(now, 0.5)
-    assert pace.late_lately == 1 and pace.lateness.snapshot().count == 5
-    pace.ticked(61.3, 100.0)
+        pace.ticked(now, now - 0.02, 0.5)
+    assert pace.late_lately == 1 and pace.lateness.snapshot().counts[:4] == (0, 0, 5, 0)
+    pace.ticked(61.3, 61.3, 100.0)
     assert pace.late_lately == 0

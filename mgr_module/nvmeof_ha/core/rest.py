@@ -19,15 +19,21 @@ _READ_OFF_AT_REST: FrozenSet[str] = frozenset({"heard", "sequence", "load", "con
 _decisive = attrgetter(*(field.name for field in fields(Soft) if field.name not in _READ_OFF_AT_REST))
 
 
+def in_order(state: State) -> bool:
+    """The map is stored and nothing is left to do with it, but for what beacons tell."""
+    gateway_map, soft = state.map, state.soft
+    return (gateway_map is state.committed and state.in_flight is None and gateway_map.in_order
+            and not (soft.stuck or soft.mass_silence or soft.uninformed_since))
+
+
+def fades_in_s(state: State, now: float) -> float:
+    """Until the first of the gateways that run has been silent for long enough to mean anything (``detector.silence``)."""
+    timing, heard = state.map.timing, state.soft.heard
+    longest_s = timing.suspect_s - timing.beacon_s / 2
+    return longest_s - max([0.0] + [now - heard.get(gateway_id, now) for gateway_id in state.map.running])
+
+
 def at_rest(before: State, after: State, now: float) -> bool:
     """``after``: what a beacon or a tick made of ``before``, which was settled."""
-    gateway_map, soft = after.map, after.soft
-    if gateway_map is not before.map or gateway_map is not after.committed or after.in_flight is not None:
-        return False
-    if not gateway_map.in_order or soft.stuck or soft.mass_silence or soft.uninformed_since:
-        return False
-    if _decisive(soft) != _decisive(before.soft):
-        return False
-    timing = gateway_map.timing
-    fades_s = timing.suspect_s - timing.beacon_s / 2   # as in ``detector.silence``
-    return all(now - soft.heard.get(gateway_id, now) < fades_s for gateway_id in gateway_map.running)
+    return (after.map is before.map and in_order(after) and _decisive(after.soft) == _decisive(before.soft)
+            and fades_in_s(after, now) > 0)
