@@ -329,7 +329,8 @@ class GroupDriver:
         if isinstance(event, Committed):
             self._on_committed()
         self._prepare_ack()
-        self._publish()
+        if not isinstance(event, BeaconReceived):  # what a beacon alone changes can be told with the next tick
+            self._publish()
 
     def _on_committed(self) -> None:
         if self._record.state != CREATED:

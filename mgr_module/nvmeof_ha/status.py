@@ -12,7 +12,8 @@ from .hearing import Said
 
 @dataclass(frozen=True)
 class Status:
-    """What others may know of a driver; replaced as a whole after each step.
+    """What others may know of a driver; replaced as a whole with each tick and event, but not
+    with each beacon.
 
     ``running``: the first commit was acknowledged and nothing has stopped the driver.  ``waiting_for``: why it is not
     running yet.  ``stopped``: why it never will again.  ``broken``: it was stopped by an error of its own.
