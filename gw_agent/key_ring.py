@@ -3,12 +3,17 @@
 A target reads a key from a file each time a host authenticates, so the file stays while the key is wanted: in
 `run_dir`/keys, mode 0600, best on a file system in memory as /run is; the warden removes what is left there when it
 starts and when it ends. Promises: a key leaves its encrypted form for that file only; it is in no request, command line,
-log or error. A key that cannot be decrypted keeps its host out, or keeps the key before it if the host is connected.
+log or error. A key that cannot be used keeps its host out, or leaves a host that is allowed already the key before it:
+what the target uses stays in the keyring.
+
+A target takes another key for DH-HMAC-CHAP while the host is connected, but for TLS only for a host that it does not allow.
+So such a host is removed, which ends its connections here, and allowed again in the next request, once the new key is in
+the keyring; if the target refuses it then, the host is allowed with the key before it, and that key is not tried again.
 """
 from __future__ import annotations
 
 import os
-from typing import Dict, List, Optional, Set
+from typing import Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 
 from gw_agent import configuration as stored
 from gw_agent import target_state
@@ -22,24 +27,35 @@ from gw_agent.target_state import FoundSubsystem
 from gw_agent.target_steps import Step, StepSender
 
 
-class KeyRing:
-    """For one reconciliation: `hosts_to_remove`, then `provide`, then `host_steps`, then `forget`."""
+class Replaced(NamedTuple):
+    """A host that is removed and allowed again, and its keys before that."""
 
-    def __init__(self, rpc: SpdkRpc, steps: StepSender, wanted: Configuration, settings: GatewaySettings) -> None:
+    nqn: str
+    host: str
+    found: FoundSubsystem
+    before: KeyNames
+
+    @property
+    def subject(self) -> str:
+        return stored.entry_key("host", self.nqn, self.host)
+
+
+class KeyRing:
+    """For one reconciliation: `provide`, then `replace`, then `host_steps`, then `restore` and `forget`."""
+
+    def __init__(self, rpc: SpdkRpc, steps: StepSender, wanted: Configuration, settings: GatewaySettings,
+                 refused: Set[str]) -> None:
+        """`refused`: names of TLS keys that this target did not take in place of another one."""
         self._rpc = rpc
         self._steps = steps
+        self._refused = refused
         self._group_key = GroupKey(settings.encryption_key)
         self._directory = os.path.join(settings.run_dir, KEYS)
         self._sealed: Dict[str, SealedKey] = {}
         self._names = {(nqn, host): self._named(subsystem, host, keys) for nqn, subsystem in wanted.subsystems.items()
                        for host, keys in subsystem.host_keys.items()}
         self._there: Set[str] = set()
-        self._unusable: Dict[str, str] = {}
-
-    def hosts_to_remove(self, subsystem: Subsystem, found: FoundSubsystem) -> Set[str]:
-        """Those that are not wanted, and those whose TLS key changed: a target takes no other one meanwhile."""
-        return {host for host in found.hosts if host not in subsystem.hosts
-                or found.keys.get(host, KeyNames()).psk != self._wanted(subsystem.nqn, host).psk}
+        self._unusable: Dict[str, str] = dict.fromkeys(refused, "the target refused it; its log says why")
 
     async def provide(self) -> None:
         """The wanted keys are in the target's keyring, or known to be unusable. Raises RpcFailure."""
@@ -55,37 +71,58 @@ class KeyRing:
             if name not in self._there:
                 self._unusable[name] = self._steps.problem_of.pop(f"key {name}")
 
+    async def replace(self, pairs: Iterable[Tuple[Subsystem, FoundSubsystem]]) -> List[Replaced]:
+        """Removes the hosts that are to have another TLS key; `host_steps` allows them again. Raises RpcUnreachable."""
+        replaced = [Replaced(subsystem.nqn, host, found, found.keys.get(host, KeyNames()))
+                    for subsystem, found in pairs for host in sorted(subsystem.hosts & found.hosts)]
+        replaced = [one for one in replaced if one.before.psk != self._wanted(one.nqn, one.host).psk
+                    and self._problem(self._wanted(one.nqn, one.host)) is None]
+        await self._steps.send([Step(one.subject, f"remove host {one.host} from {one.nqn} for another TLS key",
+                                     target_state.remove_host(one.nqn, one.host),
+                                     lambda one=one: one.found.forbid(one.host)) for one in replaced])
+        return [one for one in replaced if one.host not in one.found.hosts]
+
+    async def restore(self, replaced: Iterable[Replaced]) -> None:
+        """Allows those that could not be allowed again, with the keys that they had. Raises RpcUnreachable."""
+        left = [one for one in replaced if one.host not in one.found.hosts]
+        self._refused.update(self._wanted(one.nqn, one.host).psk for one in left)
+        await self._steps.send([Step(f"{one.subject} as before", f"allow host {one.host} in {one.nqn} as before",
+                                     target_state.add_host(one.nqn, one.host, one.before),
+                                     lambda one=one: one.found.allow(one.host, one.before)) for one in left])
+
     def host_steps(self, subsystem: Subsystem, found: FoundSubsystem) -> List[Step]:
         """Hosts that are missing, and changed keys of those that are there, which stay connected."""
         steps = []
         for host in sorted(subsystem.hosts):
             names, there = self._wanted(subsystem.nqn, host), found.keys.get(host, KeyNames())
-            if host in found.hosts and names.authentication == there.authentication:
+            if host in found.hosts and names == there:
                 continue
             subject = stored.entry_key("host", subsystem.nqn, host)
             reason = self._problem(names)
             if reason is not None:
                 self._steps.problem_of[subject] = f"cannot use a key of host {host} in {subsystem.nqn}: {reason}"
-            elif host in found.hosts:
+            elif host in found.hosts and names.psk == there.psk:
                 steps.append(Step(subject, f"change the keys of host {host} in {subsystem.nqn}",
                                   target_state.set_keys(subsystem.nqn, host, names),
                                   lambda host=host, names=names: found.keys.__setitem__(host, names)))
-            else:
+            elif host not in found.hosts:
                 steps.append(Step(subject, f"allow host {host} in {subsystem.nqn}",
                                   target_state.add_host(subsystem.nqn, host, names),
                                   lambda host=host, names=names: found.allow(host, names)))
         return steps
 
-    async def forget(self) -> None:
-        """What is wanted no more leaves the keyring, then its file goes. Raises RpcUnreachable."""
+    async def forget(self, subsystems: Iterable[FoundSubsystem]) -> None:
+        """What is not wanted, and not used, leaves the keyring, then its file goes. Raises RpcUnreachable."""
+        kept = {name for found in subsystems for names in found.keys.values() for name in names.parameters.values()}
+        kept.update(self._sealed)
         if not self._there and not os.path.isdir(self._directory):
             return
         await self._steps.send([Step(f"key {name}", "take an old key out of the target's keyring",
                                      ("keyring_file_remove_key", {"name": name}),
                                      lambda name=name: self._there.discard(name))
-                                for name in sorted(self._there - set(self._sealed))])
+                                for name in sorted(self._there - kept)])
         if os.path.isdir(self._directory):
-            for name in set(os.listdir(self._directory)) - set(self._sealed) - self._there:
+            for name in set(os.listdir(self._directory)) - kept - self._there:
                 os.unlink(self._path(name))
 
     def _named(self, subsystem: Subsystem, host: str, keys: HostKeys) -> KeyNames:

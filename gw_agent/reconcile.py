@@ -67,6 +67,7 @@ class Reconciler:
         self.quiet = quiet
         self.steps = StepSender(rpc)
         self._applying = asyncio.Lock()
+        self.refused_keys: Set[str] = set()
         self._known = NOTHING_KNOWN
         self._read_at_s = 0.0
 
@@ -122,7 +123,8 @@ class _Run:
         self._wanted = wanted
         self._found = found
         self._steps = reconciler.steps
-        self._keys = KeyRing(reconciler.rpc, reconciler.steps, wanted, reconciler.settings.gateway)
+        self._keys = KeyRing(reconciler.rpc, reconciler.steps, wanted, reconciler.settings.gateway,
+                             reconciler.refused_keys)
         self._incomplete: Set[str] = set()
         """Subsystems with a namespace that waits for a context."""
         self._waiting: Set[str] = set()
@@ -220,8 +222,8 @@ class _Run:
                                    target_state.allow_any_host(nqn, False),
                                    _later(setattr, found, "allow_any_host", False)))
             steps += [Step(stored.entry_key("host", nqn, host), f"remove host {host} from {nqn}",
-                            target_state.remove_host(nqn, host), _later(found.hosts.discard, host))
-                      for host in sorted(self._keys.hosts_to_remove(subsystem, found))]
+                            target_state.remove_host(nqn, host), _later(found.forbid, host))
+                      for host in sorted(found.hosts - subsystem.hosts)]
         await self._steps.send(steps)
 
     # What is missing comes.
@@ -333,6 +335,7 @@ class _Run:
 
     async def _add_hosts(self) -> None:
         await self._keys.provide()
+        replaced = await self._keys.replace(self._pairs())
         steps = []
         for subsystem, found in self._pairs():
             nqn = subsystem.nqn
@@ -342,7 +345,8 @@ class _Run:
                                    _later(setattr, found, "allow_any_host", True)))
             steps += self._keys.host_steps(subsystem, found)
         await self._steps.send(steps)
-        await self._keys.forget()
+        await self._keys.restore(replaced)
+        await self._keys.forget(self._found.subsystems.values())
 
     async def _add_listeners(self) -> None:
         steps = []

@@ -59,6 +59,10 @@ class FoundSubsystem:
         self.hosts.add(host)
         self.keys[host] = names
 
+    def forbid(self, host: str) -> None:
+        self.hosts.discard(host)
+        self.keys.pop(host, None)
+
     def note_namespace(self, namespace: Namespace) -> None:
         """It is there, new or in another ANA group."""
         self.namespaces[namespace.nsid] = FoundNamespace(namespace.bdev_name, namespace.uuid, namespace.ana_group_id)

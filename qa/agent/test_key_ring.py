@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import zlib
 from dataclasses import replace
 from types import SimpleNamespace
@@ -74,8 +75,16 @@ class Gateway:
         return asyncio.run(body())
 
     def apply(self, *subsystems):
-        wanted = Configuration({subsystem.nqn: subsystem for subsystem in subsystems})
-        return self._with_rpc(lambda rpc: Reconciler(rpc, self._settings, OneContext(rpc, "/nowhere"), (1, 9)).apply(wanted))
+        return self.apply_each(Configuration({subsystem.nqn: subsystem for subsystem in subsystems}))[0]
+
+    def apply_each(self, *configurations, between=lambda: None):
+        """One after the other, by one agent; `between`: what happens before the last."""
+        async def use(rpc):
+            reconciler = Reconciler(rpc, self._settings, OneContext(rpc, "/nowhere"), (1, 9))
+            reports = [await reconciler.apply(wanted) for wanted in configurations[:-1]]
+            between()
+            return [*reports, await reconciler.apply(configurations[-1])]
+        return self._with_rpc(use)
 
     def rpc(self, method, params=None):
         return self._with_rpc(lambda rpc: rpc.call(method, params))
@@ -146,11 +155,60 @@ def test_a_host_that_gets_a_key_stays_connected(gateway, subsystem, sealed):
         assert host.identify(1).status == 0
 
 
-def test_another_tls_key_takes_effect(gateway, subsystem, sealed):
+def test_another_tls_key_takes_effect_and_other_hosts_stay_connected(gateway, subsystem, sealed):
     gateway.apply(subsystem)
     before = gateway.psk()
-    assert gateway.apply(replace(subsystem, host_keys={HOST: HostKeys(sealed[0], sealed[4])})).applied
-    assert gateway.psk() not in (None, before)
+    with Host(subsystem.listeners[0].trsvcid, NQN, hostnqn=OTHER, queues=0, address=ADDR) as host:
+        assert gateway.apply(replace(subsystem, host_keys={HOST: HostKeys(sealed[0], sealed[4])})).applied
+        assert host.identify(1).status == 0
+    assert gateway.psk() not in (None, before) and before not in gateway.keyring()
+
+
+@pytest.mark.parametrize("keys", ["authentication", "TLS"])
+def test_a_host_that_is_allowed_keeps_its_keys_and_its_connection_if_the_new_ones_cannot_be_read(
+        gateway, subsystem, sealed, keys):
+    secured = replace(subsystem, host_keys={HOST: HostKeys(None, sealed[3])})
+    gateway.apply(secured)
+    psk, foreign = gateway.psk(), replace(sealed[4], text=sealed[4].text[:-8] + "AAAAAAA=")
+    with Host(subsystem.listeners[0].trsvcid, NQN, hostnqn=HOST, queues=0, address=ADDR) as host:
+        report = gateway.apply(replace(secured, host_keys={
+            HOST: HostKeys(None, foreign) if keys == "TLS" else HostKeys(foreign, sealed[3])}))
+        assert host.identify(1).status == 0
+    problem, = report.problems
+    assert f"cannot use a key of host {HOST} in {NQN}" in problem
+    assert gateway.psk() == psk and psk in gateway.keyring() and not report.applied
+
+
+def test_the_old_key_for_authentication_stays_where_the_target_reads_it_if_the_new_one_cannot_be_read(
+        gateway, subsystem, sealed):
+    gateway.apply(subsystem)
+    before = gateway.keyring()
+    foreign = replace(sealed[1], text=sealed[1].text[:-8] + "AAAAAAA=")
+    assert not gateway.apply(replace(subsystem, host_keys={HOST: HostKeys(foreign, sealed[3])})).applied
+    assert gateway.keyring() == before and all(os.path.exists(key["path"]) for key in before.values())
+
+
+def test_a_tls_key_that_the_target_refuses_leaves_the_old_one_and_is_not_tried_again(gateway, subsystem, sealed):
+    """Each try ends the host's connections."""
+    def wanted(psk):
+        return Configuration({NQN: replace(subsystem, host_keys={HOST: HostKeys(None, psk)})})
+
+    hosts = []
+
+    def connect():
+        hosts.append(Host(subsystem.listeners[0].trsvcid, NQN, hostnqn=HOST, queues=0, address=ADDR))
+        hosts[0].__enter__()
+
+    gateway.apply_each(wanted(sealed[3]))
+    before, no_tls_key = gateway.psk(), sealed[1]
+    first, second = gateway.apply_each(wanted(no_tls_key), wanted(no_tls_key), between=connect)
+    assert hosts[0].identify(1).status == 0
+    hosts[0].__exit__()
+    key = f"host_{NQN}_{HOST}"
+    assert list(first.problem_of) == list(second.problem_of) == [key]
+    assert "allow host" in first.problem_of[key] and "refused it" in second.problem_of[key]
+    assert gateway.psk() == before and before in gateway.keyring()
+    assert gateway.apply_each(wanted(sealed[3]))[0].applied and set(gateway.keyring()) == {before}
 
 
 def test_keys_that_are_not_wanted_any_more_leave_nothing(gateway, subsystem, directory):
