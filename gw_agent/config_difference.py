@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from types import MappingProxyType
-from typing import FrozenSet, Mapping, Optional, Set, Tuple
+from typing import FrozenSet, Optional, Set, Tuple
 
 from gw_agent.configuration import Configuration, Subsystem
 from gw_agent.moves import Key

@@ -23,6 +23,7 @@ from gw_agent.config_difference import changed_namespaces
 from gw_agent.apply_report import Report
 from gw_agent.configuration import Configuration, Listener, Namespace, Subsystem
 from gw_agent.key_ring import KeyRing
+from gw_agent.known_target import KnownTarget
 from gw_agent.moves import Key, Move
 from gw_agent.settings import Settings
 from gw_agent.shown_groups import ShownGroups
@@ -33,12 +34,6 @@ from gw_agent.target_steps import Step, StepSender
 BDEVS_AT_ONCE = 4
 """A target opens images one after the other (up to 60 ms each) and answers nothing else meanwhile. More of them in one
 write would look like a frozen target and hold up ANA changes."""
-
-KNOWN_S = 30.0
-"""How long a target counts as it was read, and changed since, so that many changes in a row do not read all of it each
-time. What somebody changes by hand, but for ANA states, is found that much later, at the next change."""
-NOTHING_KNOWN: Tuple[Optional[TargetState], Optional[Configuration]] = (None, None)
-"""Of the target, and of the configuration that was applied to it."""
 
 
 class ContextSource(Protocol):
@@ -68,8 +63,7 @@ class Reconciler:
         self.steps = StepSender(rpc)
         self._applying = asyncio.Lock()
         self.refused_keys: Set[str] = set()
-        self._known = NOTHING_KNOWN
-        self._read_at_s = 0.0
+        self._known = KnownTarget()
 
     async def apply(self, wanted: Configuration, moving: Sequence[Move] = (), agreed: Mapping[Key, int] = {},
                     passed: bool = True) -> Report:
@@ -78,17 +72,17 @@ class Reconciler:
         gone."""
         async with self._applying:
             self.steps.begin()
-            (known, before), self._known = self._known, NOTHING_KNOWN
             now_s = asyncio.get_running_loop().time()
-            if known is None or moving or now_s - self._read_at_s >= KNOWN_S:
-                self._read_at_s, known, before = now_s, await target_state.read(self.rpc), None
+            known, before = self._known.take(now_s)
+            if known is None or moving:
+                known, before = await target_state.read(self.rpc), None
+                self._known.was_read(now_s)
             changed = None if before is None else changed_namespaces(before, wanted)
             if changed is None:
                 report = await self._apply_all(wanted, known, moving, agreed, passed)
             else:
                 report = await self._apply_namespaces(wanted, known, changed, agreed, passed)
-            if report.applied:
-                self._known = known, None if moving else wanted
+            self._known.keep(known, None if moving else wanted, report, self.steps.answered)
             return report
 
     async def _apply_all(self, wanted: Configuration, found: TargetState, moving: Sequence[Move],
@@ -100,7 +94,7 @@ class Reconciler:
 
     async def _apply_namespaces(self, wanted: Configuration, found: TargetState, changed: FrozenSet[Key],
                                 agreed: Mapping[Key, int], passed: bool) -> Report:
-        """Where nothing else changed since the last `apply`, which left no problem."""
+        """Where nothing else is to be done since the last `apply`."""
         wanted = config_difference.part(wanted, changed)
         before, after = found.part(changed, wanted), found.part(changed, wanted)
         run = _Run(self, self.groups.shown_of(wanted, changed, agreed, before.groups), after, frozenset(), passed)

@@ -54,10 +54,12 @@ class StepSender:
         self._waiting: Dict[str, _Waiting] = {}
         self.problem_of: Dict[str, str] = {}
         """By subject: what is not as wanted, and why."""
+        self.answered = True
+        """Every request of this reconciliation was."""
 
     def begin(self) -> None:
         """For a new reconciliation: forgets problems, and what the target has answered meanwhile."""
-        self.problem_of = {}
+        self.problem_of, self.answered = {}, True
         self._waiting = {subject: waiting for subject, waiting in self._waiting.items()
                          if not waiting.task.done()}
         for waiting in self._waiting.values():
@@ -108,6 +110,7 @@ class StepSender:
         elif isinstance(reply, RpcUnreachable) and not isinstance(reply, RpcTimeout):
             raise reply
         elif isinstance(reply, RpcFailure):
+            self.answered = self.answered and not isinstance(reply, RpcTimeout)
             self.problem_of[step.subject] = f"cannot {step.what}: {reply}"
         else:
             raise reply

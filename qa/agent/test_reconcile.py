@@ -9,7 +9,7 @@ import pytest
 from running_target import OneContext, gateway_settings, running_target, with_rpc
 from testbed.ports import free_ports
 
-from gw_agent import reconcile, target_state
+from gw_agent import known_target, target_state
 from gw_agent.configuration import Configuration, Listener, Namespace, QosLimits, Subsystem
 from gw_agent.moves import Move
 from gw_agent.reconcile import Reconciler
@@ -144,8 +144,9 @@ def test_applying_again_sends_nothing_but_the_reads_also_after_the_agent_was_res
 
 
 def test_many_changes_in_a_row_do_not_each_read_the_whole_target(gateway, subsystem, monkeypatch):
-    """What was read and changed is known for a while; a problem ends that."""
-    monkeypatch.setattr(reconcile, "KNOWN_S", 3600.0)
+    """What was read and changed is known for a while, after a problem for a shorter one."""
+    monkeypatch.setattr(known_target, "KNOWN_S", 3600.0)
+    monkeypatch.setattr(known_target, "KNOWN_WITH_PROBLEMS_S", 3600.0)
     empty = replace(subsystem, namespaces={}, listeners=())
     broken = replace(empty, namespaces={1: replace(subsystem.namespaces[1], image="nosuch")})
 
@@ -153,13 +154,15 @@ def test_many_changes_in_a_row_do_not_each_read_the_whole_target(gateway, subsys
         counting = CountingRpc(rpc)
         knowing = Reconciler(counting, reconciler.settings, contexts, CNTLIDS)
         reads = []
-        for wanted in (empty, subsystem, empty, subsystem, broken, empty):
+        for wanted in (empty, subsystem, empty, subsystem, broken, empty, broken, subsystem, empty):
+            if len(reads) == 6:
+                monkeypatch.setattr(known_target, "KNOWN_WITH_PROBLEMS_S", 0.0)
             await knowing.apply(of(wanted))
             reads.append(counting.methods.count("bdev_get_bdevs"))
         return reads, await target_state.read(rpc)
 
     reads, state = gateway(use)
-    assert reads == [1, 1, 1, 1, 1, 2]
+    assert reads == [1, 1, 1, 1, 1, 1, 1, 2, 2]
     assert state.subsystems[subsystem.nqn].namespaces == {} and state.bdevs == {}
 
 
@@ -196,7 +199,7 @@ def test_a_change_of_namespaces_alone_costs_requests_for_them_only_and_tells_how
             restarted = CountingRpc(rpc)
             await Reconciler(restarted, reconciler.settings, contexts, CNTLIDS).apply(wanted)
             assert restarted.methods == READS + READS_OF_DISCOVERY, "nothing was left to do"
-            assert without_limits_of_none(knowing._known[0]) == without_limits_of_none(state)
+            assert without_limits_of_none(knowing._known._known[0]) == without_limits_of_none(state)
         return first, seen
 
     first, seen = gateway(use)
@@ -207,20 +210,23 @@ def test_a_change_of_namespaces_alone_costs_requests_for_them_only_and_tells_how
     assert seen[1][2].bdevs.keys() == {one.bdev_name, third.bdev_name}
 
 
-def test_after_a_problem_of_a_namespace_everything_is_looked_at_again(gateway, subsystem):
+def test_after_a_problem_of_a_namespace_everything_is_compared_again(gateway, subsystem, images):
+    """What of it was done is undone when it is not wanted any more."""
+    one = subsystem.namespaces[1]
     broken = replace(subsystem.namespaces[2], image="nosuch", uuid=str(uuid.uuid4()))
+    too_much = Namespace(3, "rbd", images[2], str(uuid.uuid4()), 99)   # an ANA group that no target of 16 takes
 
     async def use(reconciler, contexts, rpc):
-        counting = CountingRpc(rpc)
-        knowing = Reconciler(counting, reconciler.settings, contexts, CNTLIDS)
         reports = []
-        for namespaces in ({1: subsystem.namespaces[1]}, {1: subsystem.namespaces[1], 2: broken}, {2: broken}):
-            reports.append(await knowing.apply(of(replace(subsystem, namespaces=namespaces))))
-        return reports, counting.methods.count("bdev_get_bdevs"), await groups(rpc, subsystem.nqn)
+        for namespaces in ({1: one}, {1: one, 2: broken, 3: too_much}, {2: broken}, {}):
+            reports.append(await reconciler.apply(of(replace(subsystem, namespaces=namespaces))))
+        return reports, await target_state.read(rpc)
 
-    reports, reads, found = gateway(use)
-    assert [report.applied for report in reports] == [True, False, False] and reads == 2 and found == {}
-    assert reports[1].namespaces == {(subsystem.nqn, 2): None} and reports[2].namespaces is None
+    reports, state = gateway(use)
+    assert [report.applied for report in reports] == [True, False, False, True]
+    assert reports[1].namespaces == {(subsystem.nqn, 2): None, (subsystem.nqn, 3): None}
+    assert reports[2].namespaces is None and list(reports[2].problem_of) == [f"namespace_{subsystem.nqn}_2"]
+    assert state.subsystems[subsystem.nqn].namespaces == {} and state.bdevs == {}
 
 
 def with_namespace(subsystem, nsid, **changed):
