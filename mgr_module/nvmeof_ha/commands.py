@@ -42,6 +42,7 @@ class Groups(Protocol):
     def driver(self, key: GroupKey) -> Optional[DriverThread]: ...
     def begin_group(self, key: GroupKey) -> DriverThread: ...
     def forget_gateway(self, key: GroupKey, gateway_id: str) -> None: ...
+    def repair_group(self, key: GroupKey) -> DriverThread: ...
     def control_pool(self, key: GroupKey) -> str: ...
 
 
@@ -65,6 +66,9 @@ def declarations(prefixes: Iterable[str]) -> List[Dict[str, Any]]:
          "desc": "declare the present instance of a gateway dead: its addresses are put on the OSD blocklist at once, "
                  "without waiting for its lease. If its target still runs, it may still be optimized meanwhile: hosts "
                  "then get I/O errors there; writes that come after the fence are refused by the OSDs"},
+        {"cmd": f"{prefix} repair {place} name=yes_i_really_mean_it,type=CephBool,req=false", "perm": "rw",
+         "desc": "rebuild the map of a gateway group that lost two or three of its seat objects for good; whoever may "
+                 "still write is fenced first, so every gateway ends and serves again"},
         {"cmd": f"{prefix} set-location name=id,type=CephString {place} name=location,type=CephString", "perm": "rw",
          "desc": "say at which site an NVMe-oF gateway is; '' for none"},
         {"cmd": f"{prefix} disaster-set {place} name=location,type=CephString", "perm": "rw",
@@ -97,6 +101,8 @@ def handle(groups: Groups, verb: str, arguments: Dict[str, Any]) -> Result:
             return again("the nvmeof_ha module is still starting")
         if verb in ("create", "delete"):
             return (_create if verb == "create" else _delete)(groups, key, arguments["id"])
+        if verb == "repair":
+            return _repair(groups, key, bool(arguments.get("yes_i_really_mean_it")))
         if verb == "drain":
             return _drain(groups, key, tuple(arguments["ids"]))
         if verb == "fence" and not arguments.get("yes_i_really_mean_it"):
@@ -175,6 +181,28 @@ _CHANGES: Dict[str, Callable[[int, Dict[str, Any]], Command]] = {
     "disaster-set": lambda request_id, given: SetDisaster(request_id, given["location"]),
     "disaster-clear": lambda request_id, given: ClearDisaster(request_id, given["location"]),
 }
+
+
+def _repair(groups: Groups, key: GroupKey, confirmed: bool) -> Result:
+    """Have the map rebuilt where most seats are lost; all else mends itself."""
+    driver = groups.driver(key)
+    if driver is None:
+        return no_such_group(groups, key, errno.EINVAL)
+    status = driver.status
+    if not status.most_seats_lost and not running(driver, START_S):
+        return again(f"group {key} has not lost its seats, but is not ready: {status.stopped or status.waiting_for}")
+    if not status.most_seats_lost:
+        mending = "; ".join(status.seats_lost)
+        return Result(0, "", f"group {key} needs no repair" + (f": {mending}, which is mended by itself" if mending else ""))
+    found = f"group {key}: {'; '.join(status.seats_lost)}"
+    if not confirmed:
+        return Result(-errno.EPERM, "", f"{found}. If these objects can be restored, restore them. Else add "
+                      "--yes-i-really-mean-it: the map is then rebuilt from the mons' copy, every gateway instance that "
+                      "may still write is fenced after its lease, and each gateway serves again with a new one")
+    driver = groups.repair_group(key)
+    if not running(driver, ANSWER_S):
+        return again(f"{found}: {driver.status.stopped or driver.status.waiting_for}")
+    return Result(0, "", f"the map of group {key} is rebuilt; `status` says who serves")
 
 
 def _drain(groups: Groups, key: GroupKey, gateway_ids: Tuple[str, ...]) -> Result:

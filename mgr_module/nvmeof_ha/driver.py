@@ -14,7 +14,7 @@ import time
 from collections import deque
 from dataclasses import replace
 from functools import partial
-from typing import Any, Callable, Deque, List, Optional
+from typing import Any, Callable, Deque, List, Optional, Sequence
 
 from . import seat_names
 from .bounded import Bounded, TookTooLong, Turns
@@ -35,13 +35,15 @@ from .options import Options
 from .seat_placement import SeatPlacement
 from .seats import Seats
 from .status import Status
-from .takeover import Identity, NotActive, NotNow, TakeOver
+from .takeover import Identity, NotActive, NotNow, Repair, TakeOver
 from .trace import Trace
 
 RETRY_S = 2.0
 LIBRADOS_S = 5.0
 MAP_COPY_EVERY_S = 2.0
 GIVE_BACK_S = 1.0
+REPAIR_S = 8.0
+"""For how long a repair that an operator asked for is tried."""
 UNHEARD_S = 5.0
 """How often the mgr sees whether it could hear, in a group in which nobody has anything to say."""
 NOBODY = 0
@@ -58,9 +60,11 @@ class GroupDriver:
     def __init__(self, key: GroupKey, identity: Identity, mon: Mons, records: Records, options: Options,
                  log: logging.Logger, io: GroupIo, put: Callable[[Any], None], answer: Callable[[Reply], None],
                  clock: Callable[[], float] = time.monotonic,
-                 watch: Callable[[Event, State, float], None] = lambda event, state, now: None) -> None:
+                 watch: Callable[[Event, State, float], None] = lambda event, state, now: None,
+                 repair_with: Optional[Sequence[Map]] = None) -> None:
         """``put``: into this driver's queue, from any thread.  ``answer``: takes the replies to commands.  ``watch``:
-        is shown each step when its actions are under way, and must only take note."""
+        is shown each step when its actions are under way, and must only take note.  ``repair_with``: an operator asked
+        for lost seats to be rebuilt, within ``REPAIR_S``; maps that the driver before knew."""
         self.key = key
         self.status = Status()
         self._records, self._gid = records, identity.gid
@@ -74,6 +78,7 @@ class GroupDriver:
         self._bounded = Bounded(self._pump)
         self._placement = SeatPlacement(key.group, mon, put, clock)
         self._attempt = TakeOver(key, identity, mon, io, self._pump, put)
+        self._repair_with, self._repair_until = repair_with, clock() + REPAIR_S
         self._seats: Optional[Seats] = None
         self._channel: Optional[Channel] = None
         self._state: Optional[State] = None
@@ -200,16 +205,19 @@ class GroupDriver:
         else:
             yield from self._attempt.make_objects(self._seats.place, list(record.seats))
         yield from self._bounded.call(self._io.wait_for_latest_osdmap, LIBRADOS_S, "fetch the newest OSD map")
-        adopted = yield from self._attempt.adopt(self._seats, writable, record)
-        self._adopted_problems = adopted.problems
         gateways, self._record_problems = self._records.gateways(self.key)
+        adopted = yield from self._attempt.adopt(self._seats, writable, record, self._repair(gateways))
+        self._adopted_problems = adopted.problems
         for problem in self._adopted_problems + self._record_problems:
             self._log.warning("%s: %s", self.key, problem)
         found = adopted.found or Map(self.key.pool, self.key.group)
         self._log.info("%s: takes over at %s with ballot %d", self.key, found.version, adopted.ballot)
+        if adopted.rebuilt:
+            self._log.warning("%s: its seats were lost, and its map is rebuilt from what is left; every instance that may "
+                              "still write is fenced first", self.key)
         timing = self._options.timing or found.timing
-        begun = (found, tuple(gateways), adopted.ballot, timing, self._clock(), self._options.failback_doubling,
-                 self._record.disasters)
+        begun = (found, tuple(record.gateway for record in gateways), adopted.ballot, timing, self._clock(),
+                 self._options.failback_doubling, self._record.disasters)
         state, actions = machine.begin(*begun)
         self._trace.began(*begun, state, actions)
         invariants.check_map(state.map)
@@ -219,6 +227,13 @@ class GroupDriver:
         for action in actions:
             self._act(action)
         self._publish(waiting_for="its first commit was not acknowledged yet", pool_gone=False)
+
+    def _repair(self, gateways: Sequence[wire.GatewayRecord]) -> Optional[Repair]:
+        """What a rebuilt map may be made from, if an operator asked for it just now."""
+        if self._repair_with is None or self._clock() > self._repair_until:
+            return None
+        copy = self._records.map_copy(self.key)
+        return Repair([*self._repair_with, *([copy] if copy else [])], gateways, self._record_problems)
 
     def _prepared_record(self) -> Turns[GroupRecord]:
         """The group's record, with seat names."""
@@ -349,7 +364,8 @@ class GroupDriver:
         elif isinstance(action, StoreGateway):
             gateway = action.gateway
             stored = GatewayStored(gateway.id, gateway.instance, gateway.addresses)
-            self._kv.write(self.key.gateway_key(gateway.id), wire.encode_gateway_record(gateway),
+            record = wire.GatewayRecord(gateway, action.unfenced)
+            self._kv.write(self.key.gateway_key(gateway.id), wire.encode_gateway_record(record),
                            lambda: self._put(stored), lazy=not gateway.addresses)  # nothing can be permitted yet
         elif isinstance(action, ForgetGateway):
             self._kv.write(self.key.gateway_key(action.gateway_id), None)
@@ -404,5 +420,5 @@ class GroupDriver:
                               exposed=tuple(sorted({text for one in said.values() for text in one.exposed})),
                               soft=None if state is None else state.soft, said=said,
                               green_seats=0 if channel is None else channel.green_seats(),
-                              late_ticks=self._pace.late_lately,
+                              late_ticks=self._pace.late_lately, seats_lost=tuple(seats.lost()) if seats else (),
                               **changes)

@@ -6,10 +6,11 @@ import itertools
 import logging
 import threading
 from queue import Empty, SimpleQueue
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, Optional, Sequence
 
 from .core.actions import Reply
 from .core.events import Command
+from .core.model import Map
 from .core.soft import State
 from .driver import NOBODY, GroupDriver
 from .history import History
@@ -26,15 +27,15 @@ class DriverThread:
     """``start`` it once; ``stop`` and ``join`` end it.  Everything here is called by other threads."""
 
     def __init__(self, key: GroupKey, identity: Identity, cluster: Any, mon: MonCommands, records: Records,
-                 options: Options, log: logging.Logger) -> None:
-        """``cluster``: the mgr's own ``rados.Rados``."""
+                 options: Options, log: logging.Logger, repair_with: Optional[Sequence[Map]] = None) -> None:
+        """``cluster``: the mgr's own ``rados.Rados``.  ``repair_with``: as ``GroupDriver``'s."""
         self._queue: SimpleQueue[Any] = SimpleQueue()
         self._requests = itertools.count(NOBODY + 1)
         self._waiters: Dict[int, SimpleQueue] = {}
         self._io = RadosIo(cluster, self._queue.put, f"nvmeof_ha.{key}")
         self.history = History(key, records, log, lambda name, value: self._driver.keep(name, value))
         self._driver = GroupDriver(key, identity, mon, records, options, log, self._io, self._queue.put, self._answer,
-                                   watch=self.history.watch)
+                                   watch=self.history.watch, repair_with=repair_with)
         self._thread = threading.Thread(target=self._run, name=f"nvmeof_ha.{key}", daemon=True)
 
     @property

@@ -30,6 +30,7 @@ SUMMARIES = {
     "NVMEOF_HA_FENCE_FAILED": (ERROR, "{n} gateway instance(s) could not be fenced; what they served stays unserved"),
     "NVMEOF_HA_UNFENCED": (WARNING, "{n} gateway instance(s) that are lost may still write"),
     "NVMEOF_HA_INVARIANT": (ERROR, "{n} gateway group(s) are not looked after: an invariant was violated"),
+    "NVMEOF_HA_SEATS_LOST": (ERROR, "{n} gateway group(s) have lost most of their seat objects: nothing is decided there"),
     "NVMEOF_HA_GROUP_STOPPED": (ERROR, "{n} gateway group(s) are not looked after"),
     "NVMEOF_HA_TRANSITION_STUCK": (WARNING, "{n} ANA group(s) are between gateways for longer than a move takes"),
     "NVMEOF_HA_GATEWAY_STUCK": (WARNING, "{n} gateway(s) are suspected, or their I/O makes no progress"),

@@ -6,7 +6,7 @@ Here are those of drivers and of what the map alone tells; ``health_gateways.py`
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Dict, List, Mapping, Optional, Tuple
 
 from . import health_gateways, health_mgr, reasons
 from .core.model import Availability, Map, Phase
@@ -64,6 +64,9 @@ class Health:
         findings += [Finding("NVMEOF_HA_FENCE_FAILED", f"group {key}: {text}") for text in status.fence_failures]
         findings += [Finding("NVMEOF_HA_BAD_BEACON", f"group {key}: {text}") for text in status.bad_beacons]
         findings += [Finding("NVMEOF_HA_EXPOSED", f"group {key}: {text}") for text in status.exposed]
+        if status.most_seats_lost and self._lasts("seats lost", str(key), now) >= UNSERVED_S:
+            findings.append(Finding("NVMEOF_HA_SEATS_LOST", f"group {key}: {'; '.join(status.seats_lost)}; its gateways go "
+                                    f"inaccessible. Restore them, or `ceph nvmeof-ha repair {key.pool} {key.group}`"))
         if status.seats_close and self._lasts("seats close", f"{key} {status.seats_close}", now) >= SEATS_CLOSE_S:
             findings.append(Finding("NVMEOF_HA_SEATS_CLOSE", f"group {key}: {status.seats_close}; what they share "
                                     "stalls both, and then gateways go inaccessible when their leases end. `ceph osd "
@@ -93,10 +96,6 @@ class Health:
             elif gateway.availability is Availability.UNAVAILABLE:
                 findings.append(Finding("NVMEOF_GATEWAY_DOWN", f"NVMeoF Gateway '{gateway.id}' is unavailable."))
         for ana_group in gateway_map.ana_groups:
-            without_address = _unfenceable(gateway_map, ana_group.writers) if ana_group.phase is Phase.FENCING else None
-            if without_address:
-                findings.append(Finding("NVMEOF_HA_FENCE_FAILED", f"group {key}: no address of {without_address} is "
-                                        f"known, so it cannot be fenced and ANA group {ana_group.id} stays unserved"))
             if ana_group.phase is Phase.ACTIVE or not gateway_map.namespaces_in(ana_group.id):
                 continue
             if self._lasts("unserved", f"{key}/{ana_group.id}", now) >= UNSERVED_S:
@@ -110,11 +109,3 @@ def _waited_for(gateway_map: Optional[Map]) -> bool:
     """Some gateway runs and is not suspected (yet)."""
     return gateway_map is not None and any(g.instance is not None and g.availability is not Availability.SUSPECT
                                            for g in gateway_map.gateways)
-
-
-def _unfenceable(gateway_map: Map, writers: Any) -> Optional[str]:
-    for writer in sorted(writers):
-        departed = gateway_map.departure(writer)
-        if departed is not None and not departed.addresses:
-            return str(writer)
-    return None

@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from .core import wire
-from .core.model import Disaster, Gateway, Map
+from .core.model import Disaster, Map
 from .mon import Answer, Mons
 
 STORE_PREFIX = "mgr/nvmeof_ha/"
@@ -145,9 +145,9 @@ class Records:
             value = self._values.get(key.record_key)
         return None if value is None else decode_group(key.record_key, value)
 
-    def gateways(self, key: GroupKey) -> Tuple[Tuple[Gateway, ...], List[str]]:
+    def gateways(self, key: GroupKey) -> Tuple[Tuple[wire.GatewayRecord, ...], List[str]]:
         """The gateways' records, and what was wrong with the rest."""
-        gateways: List[Gateway] = []
+        gateways: List[wire.GatewayRecord] = []
         problems: List[str] = []
         for gateway_id, value in sorted(self._under(key.gateway_key("")).items()):
             try:

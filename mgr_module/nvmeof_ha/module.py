@@ -9,11 +9,12 @@ from __future__ import annotations
 import errno
 import threading
 import time
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Sequence
 
 from mgr_module import MgrModule
 
 from . import commands, compat, metrics, options, queries
+from .core.model import Map
 from .driver_thread import DriverThread
 from .findings import Checks
 from .health import Health
@@ -145,6 +146,16 @@ class Module(MgrModule):
             self._store(key.record_key, encode_group(GroupRecord(CREATING, self._options.control_pool)))
             return self._start_driver(key)
 
+    def repair_group(self, key: GroupKey) -> DriverThread:
+        """Look after the group anew, with leave to rebuild its map."""
+        with self._beginning:
+            with self._lock:
+                driver = self._drivers[key]
+            driver.stop()
+            driver.join(SHUTDOWN_S)   # what it still has under way cannot harm: ``takeover.py``
+            known = [] if driver.state is None else [driver.state.map]
+            return self._start_driver(key, known)
+
     def forget_gateway(self, key: GroupKey, gateway_id: str) -> None:
         """Remove the gateway of a group whose pool is gone, and the group with its last one.
 
@@ -163,8 +174,9 @@ class Module(MgrModule):
 
     # -- own --------------------------------------------------------------------------------------------------------
 
-    def _start_driver(self, key: GroupKey) -> DriverThread:
-        driver = DriverThread(key, self._identity, self.rados, self.mon, self.records, self._options, self.log)
+    def _start_driver(self, key: GroupKey, repair_with: Optional[Sequence[Map]] = None) -> DriverThread:
+        driver = DriverThread(key, self._identity, self.rados, self.mon, self.records, self._options, self.log,
+                              repair_with)
         with self._lock:
             self._drivers[key] = driver
         driver.start()

@@ -147,8 +147,6 @@ def _fencing(known: Known, group: AnaGroup) -> str:
         departed = known.map.departure(writer)
         if departed is None:
             texts.append(f"{writer} may still write: its lease is not certainly over")
-        elif not departed.addresses:
-            texts.append(f"{writer} cannot be fenced: no address of it is known")
         else:
             texts.append(f"{writer} is being fenced{_fence_error(known, writer)}")
     return "; ".join(texts)

@@ -3,7 +3,8 @@
 Promises: ``Committed`` is reported only when two seats hold exactly that version; ``Deposed`` only when a seat holds a
 higher ballot or the mons fenced this mgr; a write is guarded by ``claim``, so whatever lands late does no harm; one
 write at most is outstanding on a seat, and none is sent to a seat whose placement group does not take writes (a read
-waits behind an unfinished write of the same object); a seat that missed commits is offered the newest until it has it.
+waits behind an unfinished write of the same object); a seat that missed commits is offered the newest until it has it.  A seat that lost what it held takes no part in a
+quorum before both others hold the newest map, unless an operator had the map rebuilt (``rebuild.py``).
 What this mgr wrote is looked at again each second: a seat that holds its claim beside another map was written by
 somebody who must not, serves no reader, and gets its map back.  Whatever a mgr finds that takes over is replaced only
 by a regular commit, and only ``takeover.py`` adopts maps.
@@ -47,7 +48,12 @@ def guarded_write(version: Version, gateway_map: Optional[Map]) -> ObjectWrite:
 def _same_claim_write(version: Version, gateway_map: Map) -> ObjectWrite:
     """The map, if the seat still holds the claim it was written with."""
     values = _values(version, gateway_map)
-    return ObjectWrite(guard=Guard(CLAIM_KEY, Relation.EQUAL, values[CLAIM_KEY]), omap=values)
+    return _over(values[CLAIM_KEY], version, gateway_map)
+
+
+def _over(claim: bytes, version: Version, gateway_map: Map) -> ObjectWrite:
+    """Claim and map, if the seat still holds exactly this claim."""
+    return ObjectWrite(guard=Guard(CLAIM_KEY, Relation.EQUAL, claim), omap=_values(version, gateway_map))
 
 
 def _new_seat(version: Version, gateway_map: Map) -> ObjectWrite:
@@ -59,6 +65,17 @@ def _values(version: Version, gateway_map: Optional[Map]) -> Omap:
     if gateway_map is not None:
         values[MAP_KEY] = wire.encode_map(gateway_map)
     return values
+
+
+def no_claim(omap: Omap, ballot: int) -> str:
+    """Why what a seat holds as its claim is none that any mgr wrote; "" if it may be one, or there is none."""
+    try:
+        claim = claim_in(omap)
+    except ValueError as error:
+        return f"garbage: {error}"
+    if claim is not None and claim.ballot > ballot + BALLOT_LEAP:
+        return f"garbage: the claim {claim}, and no mgr map is that far ahead"
+    return ""
 
 
 def claim_in(omap: Omap) -> Optional[Version]:
@@ -81,6 +98,10 @@ class Seat:
         self.number, self.name, self.probe_place = number, name, probe_place
         self.problem = ""
         self.busy = self.missing = self.damaged = self.checking = False
+        self.no_map = ""
+        """Why what it holds in place of a map is none."""
+        self.garbage: Optional[bytes] = None
+        """What it holds in place of a claim."""
         self.checked = self.mended_at = float("-inf")
         self.mended = ""
         self.retry_at, self._retry_s = 0.0, RETRY_FIRST_S
@@ -88,6 +109,14 @@ class Seat:
         self.probe_sent = self.probe_taken = float("-inf")
         self.offered = 0.0
         self.commits, self.probes = Histogram(), Histogram()
+
+    @property
+    def lost(self) -> str:
+        """Why what the seat held is certainly gone, "" if it may be there."""
+        why = "is missing" if self.missing else self.no_map
+        if not why and self.garbage is not None:
+            why = "holds garbage in place of a claim"
+        return why and f"seat object {self.name} {why}"
 
     def writable(self, now: float) -> bool:
         late = self.probing and now - self.probe_sent >= PROBE_LATE_S
@@ -101,6 +130,7 @@ class Seat:
     def took(self) -> None:
         self.problem, self.retry_at, self._retry_s = "", 0.0, RETRY_FIRST_S
         self.missing = self.damaged = False
+        self.garbage, self.no_map = None, ""
 
 
 class Seats:
@@ -115,8 +145,16 @@ class Seats:
         self._tally: Optional[Tally] = None
         self._values: Omap = {}
         self._reported: Optional[Version] = None
-        self._deposed = False
+        self._deposed = self._anew = False
         self.pool_gone = False
+
+    def make_anew(self) -> None:
+        """The next commit is of a map that was rebuilt, so lost seats take it as others do."""
+        self._anew = True
+
+    def lost(self) -> List[str]:
+        """Seats whose content is certainly gone."""
+        return [seat.lost for seat in self.seats if seat.lost]
 
     def commit(self, gateway_map: Map) -> None:
         """Write this map until two seats hold it; a later call replaces it."""
@@ -222,11 +260,12 @@ class Seats:
         assert self._map is not None and self._tally is not None
         gateway_map, version = self._map, self._map.version
         what = guarded_write(version, gateway_map)
+        if seat.lost and not self._anew and len(self._tally.seats - {seat.number}) < QUORUM:
+            return  # a new seat must not stand in for a lost one until both others hold the newest map
         if seat.missing:
-            # A new, empty seat must not stand in for a lost one until both others hold the newest map.
-            if len(self._tally.seats - {seat.number}) < QUORUM:
-                return
             what = _new_seat(version, gateway_map)
+        elif seat.garbage is not None:
+            what = _over(seat.garbage, version, gateway_map)
         elif seat.damaged:
             what = _same_claim_write(version, gateway_map)
         seat.busy, seat.offered = True, self._clock()
@@ -260,25 +299,21 @@ class Seats:
         def read(code: int, omap: Omap) -> None:
             seat.busy = False
             now = self._clock()
-            try:
-                claim = claim_in(omap)
-            except ValueError as error:
-                seat.failed(f"holds garbage: {error}; remove its omap key {CLAIM_KEY!r} if you know why", now)
+            if self._tally is None:
                 return
-            if code or claim is None:
-                if not self.fenced_here(code):
-                    seat.failed(f"refused a commit and its claim could not be read: {describe(code)}", now)
-                return
-            self._refused(seat, claim, now)
+            garbage = "" if code else no_claim(omap, self._tally.version.ballot)
+            claim = None if code or garbage else claim_in(omap)
+            if garbage:
+                seat.garbage = omap[CLAIM_KEY]
+                seat.failed(f"holds {garbage}; it is written anew as soon as both others hold the newest map", now)
+            elif claim is not None:
+                self._refused(seat, claim)
+            elif not self.fenced_here(code):
+                seat.failed(f"refused a commit and its claim could not be read: {describe(code)}", now)
         self._io.read_omap(self.place, seat.name, read)
 
-    def _refused(self, seat: Seat, claim: Version, now: float) -> None:
-        if self._tally is None:
-            return
-        if claim.ballot > self._tally.version.ballot + BALLOT_LEAP:
-            seat.failed(f"holds the claim {claim}, and no mgr map is that far ahead: garbage; remove its omap key "
-                        f"{CLAIM_KEY!r} if you know why", now)
-            return
+    def _refused(self, seat: Seat, claim: Version) -> None:
+        assert self._tally is not None
         seat.took()
         self._tally = self._tally.refused(seat.number, claim)
         self._judge()
@@ -290,7 +325,7 @@ class Seats:
             highest = max(self._tally.stored.values())
             self._depose(f"a seat holds the claim {highest}: another mgr has taken over")
         elif progress is Progress.DONE and self._reported != self._tally.version:
-            self._reported = self._tally.version
+            self._reported, self._anew = self._tally.version, False
             self._report(Committed(self._tally.version))
 
     def _depose(self, reason: str) -> None:

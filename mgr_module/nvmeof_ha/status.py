@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Mapping, Optional, Tuple
 
 from .core.model import Map
+from .core.register import QUORUM, SEATS
 from .core.soft import Soft
 from .hearing import Said
 
@@ -20,7 +21,7 @@ class Status:
     ``seats_close``: see ``seat_placement.py``.  ``mass_silence``: most gateways fell silent together.
     ``exposed``: what gateways say is open to anybody.  ``soft``: what the core knows beside the map, as of the last
     step.  ``said``: by gateway id.  ``green_seats``: through how many seats this mgr hears.  ``late_ticks``: of the last
-    minute.
+    minute.  ``seats_lost``: what became of seats whose content is certainly gone.
     """
 
     committed: Optional[Map] = None
@@ -39,3 +40,9 @@ class Status:
     said: Mapping[str, Said] = field(default_factory=dict)
     green_seats: int = 3
     late_ticks: int = 0
+    seats_lost: Tuple[str, ...] = ()
+
+    @property
+    def most_seats_lost(self) -> bool:
+        """Nothing can be decided any more, until an operator restores them or has the map rebuilt."""
+        return len(self.seats_lost) > SEATS - QUORUM

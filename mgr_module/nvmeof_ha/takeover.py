@@ -3,23 +3,26 @@
 Promises: nothing is adopted before two seats took this mgr's bare claim and were read afterwards; a seat that is
 missing, silent or undecodable is no answer, never an empty map; seats without a map are believed only while the KV
 store says that the group is still being created.  Everything here may be tried again, by the same mgr or the next.
+
+When an operator asked for a repair, and all three seats answered, and two of them certainly lost what they held, the map
+is rebuilt from what is left (``core/rebuild.py``).
 """
 
 from __future__ import annotations
 
 import errno
 from functools import partial
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from . import seat_names
 from .bounded import Pump, Turns
-from .core import register, wire
-from .core.model import Map, Version
+from .core import rebuild, register, wire
+from .core.model import NO_VERSION, Map, Version
 from .kv_records import CREATING, GroupKey, GroupRecord
 from .mon import Answer, MonCommandError, Mons, parsed
 from .objects import Create, GroupIo, ObjectWrite, Omap, Place, describe
 from .seat_placement import Survey
-from .seats import BALLOT_LEAP, Seat, Seats, claim_in, guarded_write, map_in
+from .seats import Seat, Seats, claim_in, guarded_write, map_in, no_claim
 
 ANSWER_S = 5.0
 STRAGGLER_S = 0.3
@@ -35,11 +38,21 @@ class NotActive(RuntimeError):
 
 
 class Adopted(NamedTuple):
-    """``found``: None only for a group that is being created."""
+    """``found``: None only for a group that is being created.  ``rebuilt``: it was made from what is left."""
 
     ballot: int
     found: Optional[Map]
     problems: List[str]
+    rebuilt: bool = False
+
+
+class Repair(NamedTuple):
+    """What an operator's repair may go by beside the seats.  ``maps``: copies of older maps.  ``unusable``: records that
+    cannot be read."""
+
+    maps: List[Map]
+    records: Sequence[wire.GatewayRecord]
+    unusable: List[str]
 
 
 class Identity(NamedTuple):
@@ -113,19 +126,47 @@ class TakeOver:
                                     *seats.problems()]))
         return found
 
-    def adopt(self, seats: Seats, writable: List[Seat], record: GroupRecord) -> Turns[Adopted]:
-        """Raises ``NotNow`` or ``NotActive``."""
+    def adopt(self, seats: Seats, writable: List[Seat], record: GroupRecord,
+              repair: Optional[Repair] = None) -> Turns[Adopted]:
+        """Raises ``NotNow`` or ``NotActive``.  ``repair``: an operator asked for it."""
+        in_use = record.state != CREATING
         ballot = yield from self._ballot()
-        claimed = yield from self._claim(seats, writable, ballot)
-        maps, problems = yield from self._read(seats, claimed)
+        claimed, not_claimed = yield from self._claim(seats, writable, ballot, again=repair is not None)
+        maps, not_read = yield from self._read(seats, claimed, in_use)
+        problems = _in_seat_order({**not_claimed, **not_read})
         try:
-            found = register.adopt(maps, [seat.number for seat in claimed])
+            found = register.adopt(maps, [seat.number for seat in claimed], in_use)
         except ValueError as error:
-            raise NotNow("; ".join([str(error), *problems])) from None
-        if found is None and record.state != CREATING:
-            raise NotNow("the seats hold no map, but the group was in use: the control objects were lost or replaced; "
-                         "nothing is decided until they are restored")
+            if repair is None:
+                raise NotNow("; ".join([str(error), *problems, *self._way_out(seats)])) from None
+            uncertain = [s for s in seats.seats if s not in writable or not s.lost and s.number not in maps]
+            left = repair._replace(maps=repair.maps + [m for m in maps.values() if m is not None])
+            rebuilt = yield from self._rebuild(seats, uncertain, left, problems, record)
+            return Adopted(ballot, rebuilt, problems, rebuilt=True)
+        if repair is not None and found is not None:
+            found = rebuild.leapt(found)  # what this mgr wrote before under the same ballot may still land
         return Adopted(ballot, found, problems)
+
+    def _way_out(self, seats: Seats) -> List[str]:
+        enough = len(seats.lost()) > register.SEATS - register.QUORUM
+        return [f"`ceph nvmeof-ha repair {self._key.pool} {self._key.group}` says what can be done"] if enough else []
+
+    def _rebuild(self, seats: Seats, uncertain: List[Seat], repair: Repair, problems: List[str],
+                 record: GroupRecord) -> Turns[Map]:
+        """Only where no seat can hold a newer map that was not read, and everybody who may write is known."""
+        if uncertain:
+            raise NotNow("; ".join(["not repaired: what " + " and ".join(seat.name for seat in uncertain) + " holds is "
+                                    "not known, and it may be the newest map; make its placement group take reads and "
+                                    "writes (`ceph pg map`, `ceph health detail`)", *problems]))
+        if repair.unusable:
+            raise NotNow("; ".join(["not repaired: an instance that may still write could be named only in a record that "
+                                    "cannot be read; restore it, or remove it (`ceph config-key rm`) if no target of "
+                                    "that gateway runs", *repair.unusable]))
+        osd_map = yield from self._ask({"prefix": "osd dump", "format": "json"})
+        seats.make_anew()
+        return rebuild.rebuild(*self._key, rebuild.Left(
+            repair.maps, tuple(r.gateway for r in repair.records),
+            tuple(d for r in repair.records for d in r.unfenced), record.disasters, osd_map["epoch"]))
 
     def _ballot(self) -> Turns[int]:
         mgr_map = yield from self._ask({"prefix": "mgr dump", "format": "json"})
@@ -137,48 +178,47 @@ class TakeOver:
                             f"one, not this one (gid {self._identity.gid})")
         return mgr_map["epoch"]
 
-    def _claim(self, seats: Seats, writable: List[Seat], ballot: int) -> Turns[List[Seat]]:
+    def _claim(self, seats: Seats, writable: List[Seat], ballot: int,
+               again: bool) -> Turns[Tuple[List[Seat], Dict[int, str]]]:
+        """The seats that only this mgr and later ones can write now, and what is wrong with others.  ``again``: this mgr
+        has held the seats before."""
         claim = Version(ballot, 0)
         held: Dict[int, Version] = {}
         problems: Dict[int, str] = {}
 
         def refused(seat: Seat, code: int, omap: Omap) -> None:
-            try:
-                stored = claim_in(omap)
-            except ValueError as error:
-                problems[seat.number] = f"seat object {seat.name} holds garbage: {error}"
+            garbage = no_claim(omap, ballot)
+            if garbage:
+                seat.garbage = omap[register.CLAIM_KEY]
+                problems[seat.number] = f"seat object {seat.name} holds {garbage}"
                 return
+            stored = claim_in(omap)
             if stored is None:
                 problems[seat.number] = f"claim of seat object {seat.name} could not be read: {describe(code)}"
             else:
                 held[seat.number] = stored
 
         def written(seat: Seat, code: int) -> None:
+            seat.missing, seat.garbage, seat.no_map = code == -errno.ENOENT, None, ""
             if code == 0:
                 held[seat.number] = claim
             elif code == -errno.ECANCELED:
                 self._io.read_omap(seats.place, seat.name, partial(refused, seat))
             elif not seats.fenced_here(code):
-                seat.missing = seat.missing or code == -errno.ENOENT
                 problems[seat.number] = (f"seat object {seat.name} is missing" if seat.missing else
                                          f"seat object {seat.name} refused a claim: {describe(code)}")
         for seat in writable:
             self._io.write(seats.place, seat.name, guarded_write(claim, None), partial(written, seat))
         yield from self._wait_most(lambda: len(held) + len(problems), ANSWER_S, len(writable))
-        ahead = [v for v in held.values() if ballot < v.ballot <= ballot + BALLOT_LEAP]
+        ahead = [v for v in held.values() if v.ballot > ballot]
         if ahead:
             raise NotNow(f"a seat holds the claim {max(ahead)}, which is above ballot {ballot}: another mgr is at work")
-        for seat in writable:
-            if seat.number in held and held[seat.number].ballot > ballot:
-                problems[seat.number] = (f"seat object {seat.name} holds the claim {held[seat.number]}, and no mgr "
-                                         "map is that far ahead: garbage")
-        claimed = [seat for seat in writable if held.get(seat.number) == claim]
-        if len(claimed) < register.QUORUM:
-            raise NotNow("; ".join([f"{len(claimed)} seats took the claim {claim}, {register.QUORUM} are needed",
-                                    *_in_seat_order(problems)]))
-        return claimed
+        claimed = [seat for seat in writable
+                   if held.get(seat.number) == claim or again and held.get(seat.number, NO_VERSION).ballot == ballot]
+        return claimed, problems
 
-    def _read(self, seats: Seats, claimed: List[Seat]) -> Turns[Tuple[Dict[int, Optional[Map]], List[str]]]:
+    def _read(self, seats: Seats, claimed: List[Seat],
+              in_use: bool) -> Turns[Tuple[Dict[int, Optional[Map]], Dict[int, str]]]:
         maps: Dict[int, Optional[Map]] = {}
         answered: Set[int] = set()
         problems: Dict[int, str] = {}
@@ -190,18 +230,24 @@ class TakeOver:
                 return
             try:
                 found = map_in(omap)
+            except wire.NewerFormat as error:
+                problems[seat.number] = f"seat object {seat.name} holds what this mgr cannot use ({error})"
+                return
             except wire.WireError as error:
-                problems[seat.number] = (f"seat object {seat.name} holds what this mgr cannot use ({error}); the map "
-                                         "of a good seat can be copied there (README, What happens when)")
-                return
-            if found is not None and (found.pool, found.group) != self._key:
-                problems[seat.number] = f"seat object {seat.name} holds the map of group {found.pool}/{found.group}"
-                return
-            maps[seat.number] = found
+                seat.no_map = f"holds what is no map ({error})"
+            else:
+                if found is None and in_use:
+                    seat.no_map = "holds no map, though the group was in use"
+                elif found is not None and (found.pool, found.group) != self._key:
+                    seat.no_map = f"holds the map of group {found.pool}/{found.group}"
+                else:
+                    maps[seat.number] = found
+            if seat.no_map:
+                problems[seat.number] = seat.lost
         for seat in claimed:
             self._io.read_omap(seats.place, seat.name, partial(read, seat))
         yield from self._wait_most(lambda: len(answered), ANSWER_S, len(claimed))
-        return maps, _in_seat_order(problems)
+        return maps, problems
 
     # -- waiting --------------------------------------------------------------------------------------------------
 

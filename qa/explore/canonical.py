@@ -80,8 +80,9 @@ class Canonical:
             whole.instances.append(action.instance)
             return "fence"
         if isinstance(action, StoreGateway):
-            whole.instances.append(last(action.gateway))
-            return "store", action.gateway.instance is None, action.gateway.deleting, action.gateway.enabled
+            whole.instances += [last(action.gateway), *(d.instance for d in action.unfenced)]
+            return ("store", action.gateway.instance is None, action.gateway.deleting, action.gateway.enabled,
+                    len(action.unfenced))
         return "forget", getattr(action, "gateway_id", "")
 
     def _finished(self, whole: Shape, fixed: Any) -> int:
@@ -90,10 +91,12 @@ class Canonical:
     def _around(self, world: World, whole: Shape) -> Any:
         fixed = (tuple([whole.add(self._shape(self._host, h, world.now)) for h in world.hosts]), world.budget,
                  len(world.fenced), tuple(sorted([g for g, _ in world.dirty])),
-                 tuple([(r.id, r.instance is None, r.deleting, r.enabled) for r in world.records]))
+                 tuple([(r.gateway.id, r.gateway.instance is None, r.gateway.deleting, r.gateway.enabled, len(r.unfenced))
+                        for r in world.records]))
         whole.epochs.append(world.osd_epoch)
         whole.epochs += [epoch for _, epoch in world.fenced]
-        whole.instances += [*(i for i, _ in world.fenced), *(i for _, i in sorted(world.dirty)), *map(last, world.records)]
+        whole.instances += [*(i for i, _ in world.fenced), *(i for _, i in sorted(world.dirty)),
+                            *(last(r.gateway) for r in world.records), *(d.instance for r in world.records for d in r.unfenced)]
         return fixed
 
     def _shape(self, make: Callable[[Any, float, Shape], Any], of: Any, now: float) -> Shape:

@@ -138,9 +138,9 @@ def _fences_or_not(world: World) -> Iterable[Outcome]:
 def _carried_out(outcome: Outcome, action: Action) -> List[Outcome]:
     words, world = outcome
     if isinstance(action, StoreGateway):
-        return [(f"{words}, the record of {action.gateway.id} is stored", kept(world, action.gateway))]
+        return [(f"{words}, the record of {action.gateway.id} is stored", kept(world, action))]
     if isinstance(action, ForgetGateway):
-        records = tuple(r for r in world.records if r.id != action.gateway_id)
+        records = tuple(r for r in world.records if r.gateway.id != action.gateway_id)
         return [(f"{words}, the record of {action.gateway_id} is removed", replace(world, records=records))]
     if isinstance(action, Fence):
         return [(f"{words}, {action.instance} is not fenced", world),

@@ -23,11 +23,12 @@ from nvmeof_ha.core.events import (Beacon, BeaconReceived, ClearDisaster, Commit
                                    Fenced, FenceFailed, FenceGateway, MoveAnaGroup, SetDisaster, SetEnabled, Tick)
 from nvmeof_ha.core.machine import begin
 from nvmeof_ha.core.model import Availability, Disaster, Instance, Map, Version
+from nvmeof_ha.core.rebuild import Left, rebuild
 from nvmeof_ha.core.timing import TICK_S
 
 from . import hosts as alone
 from .identity import REMEMBERED
-from .world import TIMING, UNIT_S, Host, Seat, World, check_promotion, feed
+from .world import TIMING, UNIT_S, Host, Seat, World, check_promotion, feed, recorded
 
 Move = Tuple[str, Callable[[], World]]
 
@@ -138,6 +139,10 @@ def _mgr_moves(world: World) -> Iterator[Move]:
         for seats in different(world, (2, 3)):
             yield (f"the mgr dies; the next one claims the seats that hold {', '.join(names(world, seats))}",
                    lambda seats=seats: replace_mgr(world, seats))
+    if world.budget.seat_losses:
+        for left in ((), *different(world, (1,))):
+            yield (f"all seats are lost but {', '.join(names(world, left)) or 'none'}, and the map is rebuilt",
+                   lambda left=left: spend(rebuilt(world, left), "seat_losses"))
 
 
 def _unlike(world: World, wanted: Callable[[Seat], bool]) -> List[int]:
@@ -196,7 +201,20 @@ def successor(world: World, claimed: Tuple[int, ...]) -> World:
     seats = tuple(Seat(Version(ballot, 0), s.map) if i in claimed else s for i, s in enumerate(world.seats))
     found = register.adopt({i: seats[i].map for i in claimed}, claimed)
     assert found is not None
-    state, _ = begin(found, world.records, ballot, TIMING, world.now, failback_doubling=False)
+    state, _ = begin(found, recorded(world), ballot, TIMING, world.now, failback_doubling=False)
+    return replace(world, seats=seats, state=state, fences=frozenset(), late=None)
+
+
+def rebuilt(world: World, left: Tuple[int, ...]) -> World:
+    """A mgr goes on from one seat or none, and from the records of the mon KV store."""
+    ballot = world.state.ballot + 1
+    seats = tuple(Seat(Version(ballot, 0), s.map) if i in left else Seat(register.NO_VERSION, None)
+                  for i, s in enumerate(world.seats))
+    records = world.records
+    found = rebuild("rbd", "g1", Left(
+        [seats[i].map for i in left], recorded(world), tuple(d for r in records for d in r.unfenced),
+        world.state.map.disasters, world.osd_epoch))
+    state, _ = begin(found, recorded(world), ballot, TIMING, world.now, failback_doubling=False)
     return replace(world, seats=seats, state=state, fences=frozenset(), late=None)
 
 

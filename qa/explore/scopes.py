@@ -139,6 +139,10 @@ CORE: Tuple[Scope, ...] = (
           interrupt=False, seconds=8),
     Scope("an operator has a lost host fenced, and the mgr is replaced", 2, 2,
           Budget(host_losses=1, orders=1, **MGR), 3000, most_states=3000, seconds=11),
+    Scope("seats are lost, their map is rebuilt, and a target dies", 2, 2, Budget(crashes=1, seat_losses=1), 4000,
+          most_states=4000, interrupt=False, seconds=9),
+    Scope("seats are lost while a gateway is cut off", 2, 1, Budget(cuts=1, seat_losses=1), 4000, most_states=4000,
+          interrupt=False, seconds=9),
     # work that is done in part or late
     Scope("a target dies, anybody is late", 2, 1, Budget(crashes=1, late=1), 6795, seconds=10),
     Scope("a gateway is cut off, anybody is late", 2, 1, Budget(cuts=1, late=1), 4000, most_states=4000, seconds=9),

@@ -115,6 +115,7 @@ class Budget:
     old_beacons: int = 0
     silences: int = 0
     cuts: int = 0
+    seat_losses: int = 0
     late: int = 0
 
     def less(self, name: str) -> "Budget":
@@ -136,7 +137,7 @@ class World:
     fences: FrozenSet[Instance] = frozenset()
     fenced: Tuple[Tuple[Instance, int], ...] = ()
     dirty: Writers = frozenset()
-    records: Tuple[Gateway, ...] = ()
+    records: Tuple[StoreGateway, ...] = ()
 
     def with_host(self, host: Host) -> "World":
         return replace(self, hosts=tuple(host if h.name == host.name else h for h in self.hosts))
@@ -202,25 +203,31 @@ def _as_before(before: State, after: State) -> State:
 
 
 def _carry_out(world: World, actions: Tuple[Action, ...]) -> World:
-    stored: List[Gateway] = []
+    stored: List[StoreGateway] = []
     for action in actions:
         if isinstance(action, Fence):
             world = replace(world, fences=world.fences | {action.instance})
         elif isinstance(action, StoreGateway):
-            stored.append(action.gateway)
+            stored.append(action)
         elif isinstance(action, ForgetGateway):
-            world = replace(world, records=tuple(r for r in world.records if r.id != action.gateway_id))
+            world = replace(world, records=tuple(r for r in world.records if r.gateway.id != action.gateway_id))
         elif isinstance(action, Commit):
             assert action.map == world.state.in_flight
     for record in stored:
-        world = feed(kept(world, record), GatewayStored(record.id, record.instance, record.addresses))
+        known = record.gateway
+        world = feed(kept(world, record), GatewayStored(known.id, known.instance, known.addresses))
     return world
 
 
-def kept(world: World, record: Gateway) -> World:
+def kept(world: World, record: StoreGateway) -> World:
     """The mon KV store holds this record."""
-    others = [r for r in world.records if r.id != record.id]
-    return replace(world, records=tuple(sorted(others + [record], key=lambda g: g.id)))
+    others = [r for r in world.records if r.gateway.id != record.gateway.id]
+    return replace(world, records=tuple(sorted(others + [record], key=lambda r: r.gateway.id)))
+
+
+def recorded(world: World) -> Tuple[Gateway, ...]:
+    """The gateways as the mon KV store has them."""
+    return tuple(record.gateway for record in world.records)
 
 
 def forget(world: World) -> World:

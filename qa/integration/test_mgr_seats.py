@@ -19,7 +19,7 @@ from testbed.gateway import nvme_gw
 from testbed.waiting import wait_until
 
 CONTROL_OBJECTS, STOPPED = 'NVMEOF_HA_CONTROL_OBJECTS', 'NVMEOF_HA_GROUP_STOPPED'
-INVARIANT = 'NVMEOF_HA_INVARIANT'
+INVARIANT, LOST = 'NVMEOF_HA_INVARIANT', 'NVMEOF_HA_SEATS_LOST'
 
 
 def group_of_two(cluster: Cluster, client: rados.Rados, group: str, pool: str = 'rbd') -> SeatReader:
@@ -70,17 +70,17 @@ def test_garbage_in_one_seat_is_outvoted_and_replaced_by_the_next_commit(mgr, cl
     wait_for_equal_seats(seats)
 
 
-def test_garbage_in_a_claim_stops_commits_to_that_seat_only_and_is_reported(mgr, client):
-    seats = group_of_two(mgr, client, 'claim')
+@pytest.mark.parametrize('garbage', [b'zzz', b'9999999999.000000000001'], ids=['no claim', 'no ballot'])
+def test_garbage_in_a_claim_is_replaced_once_the_other_two_hold_the_newest_map(mgr, client, garbage):
+    seats = group_of_two(mgr, client, f'claim{len(garbage)}')
     wait_for_equal_seats(seats)
-    good = seats.omap(seats.names[0])[register.CLAIM_KEY]
-    seats.put(seats.names[0], {register.CLAIM_KEY: b'zzz'})
-    nvme_gw(mgr, 'create', 'gw3', 'rbd', 'claim')
+    seats.put(seats.names[0], {register.CLAIM_KEY: garbage})
+    nvme_gw(mgr, 'create', 'gw3', 'rbd', f'claim{len(garbage)}')
     seats.wait_for(lambda m: m.gateway('gw3'), 10, 'a commit on the other two')
-    wait_for_health(mgr, CONTROL_OBJECTS, seats.names[0], "'zzz'")
-    assert seats.omap(seats.names[0])[register.CLAIM_KEY] == b'zzz'
-    seats.put(seats.names[0], {register.CLAIM_KEY: good})
     wait_for_equal_seats(seats)
+    claim = seats.omap(seats.names[0])[register.CLAIM_KEY]
+    assert claim == seats.omap(seats.names[1])[register.CLAIM_KEY]
+    assert nvme_gw(mgr, 'repair', 'rbd', f'claim{len(garbage)}') == ''
 
 
 def test_two_seats_that_cannot_be_used_stop_the_group_and_nothing_is_overwritten(mgr, client):
@@ -103,6 +103,8 @@ def test_two_seats_that_cannot_be_used_stop_the_group_and_nothing_is_overwritten
     assert show(mgr, 'unusable')['num gws'] == 2, "shown from the mons' copy"
     with pytest.raises(CommandFailed, match='EAGAIN.*cannot use'):
         nvme_gw(mgr, 'create', 'gw3', 'rbd', 'unusable')
+    with pytest.raises(CommandFailed, match='EAGAIN.*has not lost its seats, but is not ready'):
+        nvme_gw(mgr, 'repair', 'rbd', 'unusable', '--yes-i-really-mean-it')
     for name in seats.names[:2]:
         seats.put(name, {register.MAP_KEY: good[0]})
     wait_for_no_health(mgr, STOPPED)
@@ -139,6 +141,43 @@ def test_a_lost_seat_is_made_again_from_the_other_two(mgr, client):
     assert wait_for_equal_seats(seats).gateway('gw3')
 
 
+def both_own(gateway_map: Map) -> bool:
+    groups = [g for g in gateway_map.ana_groups if g.owner in ('gw1', 'gw2')]
+    return all(g.phase is Phase.ACTIVE and g.holder.gateway == g.owner for g in groups)
+
+
+@pytest.mark.parametrize('damage', ['two are gone while a mgr looks after them', 'all are gone when a mgr takes over'])
+def test_lost_seats_are_rebuilt_when_an_operator_says_so_and_all_who_may_write_are_fenced_first(mgr, client, damage):
+    group = 'two-gone' if damage.startswith('two') else 'all-gone'
+    seats = group_of_two(mgr, client, group)
+
+    def lose(count: int) -> None:
+        for name in seats.names[:count]:
+            seats.ioctx.remove_object(name)
+    with Peer(mgr, group, 'gw1'), Peer(mgr, group, 'gw2'):
+        before = seats.wait_for(both_own, 20, 'both gateways active')
+        if group == 'two-gone':
+            lose(2)
+        else:
+            next_mgr(mgr, lambda: lose(3))
+        wait_for_health(mgr, LOST, f'rbd/{group}', seats.names[0], 'is missing', f'repair rbd {group}')
+        with pytest.raises(CommandFailed, match='EPERM.*is missing.*restore them.*--yes-i-really-mean-it'):
+            nvme_gw(mgr, 'repair', 'rbd', group)
+        nvme_gw(mgr, 'repair', 'rbd', group, '--yes-i-really-mean-it')
+        old = {g.instance for g in before.gateways}
+        after = seats.wait_for(lambda m: not any(g.writers for g in m.ana_groups), 60, 'everybody is fenced')
+        assert after.version > before.version
+        fenced = {d.instance: d.osd_epoch for d in after.departed}
+        assert all(fenced[instance] for instance in old)
+        assert all(g.osd_epoch >= max(fenced.values()) for g in after.ana_groups)
+        blocked = mgr.ceph('osd', 'blocklist', 'ls')
+        assert all(address in blocked for g in before.gateways for address in g.addresses)
+    with Peer(mgr, group, 'gw1'), Peer(mgr, group, 'gw2'):
+        seats.wait_for(both_own, 60, 'new instances serve')
+    wait_for_no_health(mgr, LOST)
+    wait_for_equal_seats(seats)
+
+
 @pytest.fixture
 def solo_pool(mgr: Cluster) -> Iterator[str]:
     """A pool of size 1: its placement groups stall apart from one another."""
@@ -170,10 +209,6 @@ def test_while_the_osd_of_one_seat_is_stopped_commits_go_on_with_the_other_two(m
 
 def test_a_cluster_that_stands_still_hangs_no_command_and_nobody_is_blamed_for_the_silence(mgr, client):
     seats = group_of_two(mgr, client, 'still')
-
-    def both_own(gateway_map: Map) -> bool:
-        groups = [g for g in gateway_map.ana_groups if g.owner in ('gw1', 'gw2')]
-        return all(g.phase is Phase.ACTIVE and g.holder.gateway == g.owner for g in groups)
     with Peer(mgr, 'still', 'gw1'), Peer(mgr, 'still', 'gw2'):
         before = seats.wait_for(both_own, 20, 'both gateways active')
         osds = [daemon for name, daemon in mgr.daemons.items() if name.startswith('osd.')]

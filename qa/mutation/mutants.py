@@ -10,7 +10,7 @@ MACHINE, EMISSION, INTENT = "nvmeof_ha/core/machine.py", "nvmeof_ha/core/emissio
 REGISTER, GATEWAY, LEASE = "nvmeof_ha/core/register.py", "nvmeof_ha/core/gateway.py", "nvmeof_ha/core/lease.py"
 PLACEMENT, DETECTOR = "nvmeof_ha/core/placement.py", "nvmeof_ha/core/detector.py"
 MOVES = "gw_agent/moves.py"
-LOCATIONS = "nvmeof_ha/core/locations.py"
+LOCATIONS, REBUILD = "nvmeof_ha/core/locations.py", "nvmeof_ha/core/rebuild.py"
 STANDBY, SIM_AGENT = "nvmeof_ha/core/standby.py", "sim/agent.py"
 FENCER, SEATS, TAKEOVER = "nvmeof_ha/fencer.py", "nvmeof_ha/seats.py", "nvmeof_ha/takeover.py"
 
@@ -262,4 +262,26 @@ ORDERS: Tuple[Mutant, ...] = (
         "                   gateway.instance, now), (Reply(event.request_id, 0),)\n"),
 )
 
-MUTANTS: Tuple[Mutant, ...] = ORDERS + SITES + NAMESPACES + INSTANCES + ADDRESSES + FENCES + LEASES + REGISTERS + CONFIRMATIONS + DOUBTS + STANDBYS
+LOST_SEATS: Tuple[Mutant, ...] = (
+    one("lost seats: only the latest instance of each gateway is a writer", REBUILD,
+        "frozenset(i for i, found in addresses.items() if found and i not in over)\n    departed",
+        "current\n    departed"),
+    one("lost seats: nobody is a writer", REBUILD,
+        "Phase.FENCING if writers else Phase.UNSERVED, writers=writers,", "Phase.UNSERVED,"),
+    one("lost seats: the barrier is that of an older map", REBUILD,
+        "    passed = osd_epoch if known is None else max(osd_epoch, known.osd_epoch)\n",
+        "    passed = 0 if known is None else known.osd_epoch\n"),
+    one("lost seats: versions begin where the older map ended", REBUILD,
+        "found.version.epoch + EPOCH_LEAP", "found.version.epoch"),
+    one("a record forgets an instance that is not fenced", EMISSION,
+        "record_of(gateway, state.map.unfenced(gateway.id),", "record_of(gateway, (),"),
+    one("a removed gateway's record goes before it is fenced", EMISSION,
+        "        if state.map.unfenced(gateway_id):\n            continue\n", ""),
+    one("the map names a new address before its record does", MACHINE,
+        "not state.map.served_by(beacon.instance or Instance(\"\", 0, \"\"))", "True"),
+    one("a writer that left in order is not fenced", MACHINE,
+        "    wrote = any(instance in group.writers for group in state.map.ana_groups)\n", "    wrote = bool(served)\n"),
+    one("a seat without a map is an answer", REGISTER, " and not (in_use and maps[seat] is None)]", "]"),
+)
+
+MUTANTS: Tuple[Mutant, ...] = LOST_SEATS + ORDERS + SITES + NAMESPACES + INSTANCES + ADDRESSES + FENCES + LEASES + REGISTERS + CONFIRMATIONS + DOUBTS + STANDBYS

@@ -20,7 +20,8 @@ Commands (``gwN`` is a gateway; times are simulated seconds):
     stall seat N ... | heal seats       the placement groups of seats take no reads or writes
     slow seats SECONDS         every operation on them takes that long; 0: as long as usual
     stall data N | heal data            the same for the data of ANA group N
-    lose seats                 the objects that hold the map are empty, and the operator has the group begun anew
+    lose seats N ...           these of the objects 1, 2 and 3 that hold the map are gone
+    repair                     the operator has lost seats rebuilt
     kill mgr | stop mgr | continue mgr | new mgr     the active mgr; ``new mgr`` makes the next one
     remove listener gwN | add listener gwN       of all subsystems, as that gateway reports it
     namespaces N               in each ANA group, as all gateways report
@@ -139,7 +140,8 @@ class Scenario:
             "start": self._start, "terminate": self._terminate, "kill": self._kill, "stop": self._stop,
             "continue": self._continue, "cut": self._cut, "mend": self._mend, "stall": self._stall, "heal": self._heal,
             "new": self._new, "remove": self._listener, "add": self._listener, "namespaces": self._namespaces,
-            "hang": self._hang, "unhang": self._hang, "bar": self._bar, "admit": self._bar, "lose": self._lose,
+            "hang": self._hang, "unhang": self._hang, "bar": self._bar, "admit": self._bar,
+            "lose": self._lose, "repair": self._repair,
             "refuse": self._refuse, "accept": self._refuse, "slow": self._slow,
             "set": self._set, "elect": self._elect, "run": self._run, "show": self._show, "stalls": self._stalls}
 
@@ -292,10 +294,12 @@ class Scenario:
     def _refuse(self, verb: str, _what: str) -> None:
         self.group.mons.refusing = verb == "refuse"
 
-    def _lose(self, _: str, _what: str) -> None:
-        for seat in self.group.seats:
-            seat.lose()
-        self.group.begin_group()
+    def _lose(self, _: str, _what: str, *numbers: str) -> None:
+        for number in map(int, numbers):
+            self.group.seats[number - 1].lose()
+
+    def _repair(self, _: str) -> None:
+        self.group.repair()
 
     def _new(self, _: str, _mgr: str) -> None:
         self.group.new_mgr()

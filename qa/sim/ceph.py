@@ -249,10 +249,11 @@ class Seat(Stallable):
     def stall_writes(self) -> None:
         self._group.half = True
 
-    def lose(self) -> None:
-        """What the object holds is gone."""
-        for name in self._objects.omaps:
-            if seat_number(name) == self._number:
+    def lose(self, whole: bool = True) -> None:
+        """The object is gone, or what it holds."""
+        for name in [n for n in self._objects.omaps if seat_number(n) == self._number]:
+            del self._objects.omaps[name]
+            if not whole:
                 self._objects.omaps[name] = {}
 
 

@@ -18,6 +18,7 @@ BEGIN_S = 3.5
 SAFETY_S = 18.0
 COUNT = (4, 5)
 SITES_LOST = 0.2
+SEATS_LOST = 0.15
 FENCED_BY_HAND = 0.2
 
 
@@ -32,6 +33,8 @@ def inject(group: Group) -> None:
         group.world.later(apart.uniform(BEGIN_S, SAFETY_S - 2.0), _lose_and_fence, group, apart)
     if apart.random() < SITES_LOST:
         group.world.later(apart.uniform(BEGIN_S, SAFETY_S / 2), _lose_site, group, apart)
+    if apart.random() < SEATS_LOST:
+        group.world.later(apart.uniform(BEGIN_S, SAFETY_S - 2.0), _lose_seats, group, apart)
 
 
 def _strike(group: Group) -> None:
@@ -274,6 +277,16 @@ def _lose_site(group: Group, chance: Random) -> None:
         group.world.later(chance.uniform(1.0, 15.0), _boot, host)
     group.world.later(chance.uniform(2.0, 9.0), _declare, group, SetDisaster(0, "site"))
     group.world.later(chance.uniform(5.0, 20.0), _declare, group, ClearDisaster(0, "site"))
+
+
+def _lose_seats(group: Group, chance: Random) -> None:
+    """Two or three seats are lost for good, and the operator has the map rebuilt."""
+    seats = chance.sample(group.seats, chance.choice((2, 2, 3)))
+    group.world.note(f"{len(seats)} seats are lost")
+    for seat in seats:
+        seat.lose(whole=chance.random() < 0.8)
+    for _ in range(3):
+        group.world.later(chance.uniform(0.5, 9.0), group.repair)
 
 
 def _lose_and_fence(group: Group, chance: Random) -> None:

@@ -88,6 +88,7 @@ class Group:
     def keep_up(self) -> None:
         """From now on the operator wants every gateway, and a service that ended is started again."""
         self.want_all()
+        self.repair()
         for host in self.hosts:
             if not host.up:
                 host.boot()
@@ -105,6 +106,13 @@ class Group:
         self.mgrs.append(Mgr(self.world, self.objects, self.mons, self.timing, self.stored))
         for before in self.mgrs[-2:-1]:
             before.replaced(self.objects)
+
+    def repair(self) -> None:
+        """The operator has lost seats rebuilt, if the mgr says that they are."""
+        if self.mgr.seats_lost:
+            self.world.note("the operator: repair")
+            self.mgr.end()
+            self.mgrs.append(Mgr(self.world, self.objects, self.mons, self.timing, self.stored, repairs=self.mgr))
 
     # -- what hosts and mgr need ------------------------------------------------------------------------------------
 

@@ -43,21 +43,27 @@ def begin_group(mons: Mons, names: Tuple[str, ...] = ()) -> None:
 
 class Mgr:
     def __init__(self, world: World, objects: ControlObjects, mons: Mons, timing: Timing,
-                 stored: Callable[["Mgr"], None]) -> None:
-        """``stored``: called when the driver knows of a newer committed map."""
+                 stored: Callable[["Mgr"], None], repairs: Optional["Mgr"] = None) -> None:
+        """``stored``: called when the driver knows of a newer committed map.  ``repairs``: not a new mgr, but that one,
+        whose operator asked for a repair."""
         self._mons, self._stored = mons, stored
-        gid = 1000 + world.random.getrandbits(20)
-        epoch = mons.new_active(gid, skipped=world.random.randint(0, 2))
-        clock = Clock(world, 1.0 + world.random.uniform(-1, 1) * CLOCK_RATE_ERROR)
-        self.client = Client(PLACE, f"mgr/{gid}")
-        self.process = Process(world, f"mgr e{epoch}", clock, lambda: world.later(WATCH_TIMEOUT_S, objects.lose_watches,
-                                                                                  self.client))
+        repair_with = None
+        if repairs is None:
+            gid = 1000 + world.random.getrandbits(20)
+            self._identity = Identity(gid, mons.new_active(gid, skipped=world.random.randint(0, 2)))
+            clock = Clock(world, 1.0 + world.random.uniform(-1, 1) * CLOCK_RATE_ERROR)
+            self.client = Client(PLACE, f"mgr/{gid}")
+        else:
+            self._identity, clock, self.client = repairs._identity, repairs.process.clock, repairs.client
+            repair_with = [repairs.state.map] if repairs.state is not None else []
+        self._objects, self._world, self._given_back = objects, world, False
+        self.process = Process(world, f"mgr e{self._identity.map_epoch}", clock, self._gone)
         found = {key[len(STORE_PREFIX):]: value for key, value in mons.kv.items()}
         log = logging.Logger("mgr")
         log.addHandler(_Timeline(world, self.process.name))
-        self._driver = GroupDriver(KEY, Identity(gid, epoch), self, Records(found), Options(timing), log,
+        self._driver = GroupDriver(KEY, self._identity, self, Records(found), Options(timing), log,
                                    MgrIo(objects, mons, self.client, self.process), self.process.post, self._replied,
-                                   clock.now)
+                                   clock.now, repair_with=repair_with)
         self.replies: Dict[int, Reply] = {}
         self.process.start(self._run())
 
@@ -74,6 +80,20 @@ class Mgr:
             item = yield wait_s
         if self._driver.status.broken:
             raise Broken(self._driver.status.stopped)
+
+    def end(self) -> None:
+        """As the module ends the driver of one group: it gives its watches back."""
+        self._given_back = True
+        self._driver.stop()
+
+    def _gone(self) -> None:
+        if not self._given_back:
+            self._world.later(WATCH_TIMEOUT_S, self._objects.lose_watches, self.client)
+
+    @property
+    def seats_lost(self) -> bool:
+        """An operator is told that nothing goes on without a repair."""
+        return self.process.alive and not self.process.stopped and self._driver.status.most_seats_lost
 
     @property
     def working(self) -> bool:

@@ -58,8 +58,9 @@ WAKE = Version(34, 121)
 
 SOS = wire.Sos("gw2", HOLDER, gid=4213, version=Version(34, 120), target_dead=True, leaving=True, stuck=True, stopping=True)
 
-RECORD = Gateway("gw2", 2, enabled=False, deleting=True, instance=HOLDER, last_number=1,
-                 addresses=frozenset({"192.0.2.12:0/4093217"}), location="row-b")
+RECORD = wire.GatewayRecord(Gateway("gw2", 2, enabled=False, deleting=True, instance=HOLDER, last_number=1,
+                                    addresses=frozenset({"192.0.2.12:0/4093217"}), location="row-b"),
+                            (Departed(Instance("gw2", 3, "5d"), frozenset({"192.0.2.12:0/11"})),))
 
 GOLDEN = {
     "map": (MAP, wire.encode_map, wire.decode_map),

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from nvmeof_ha.core.actions import Commit, Fence, StoreGateway
-from nvmeof_ha.core.events import Committed, Deposed, TargetState, Tick
+from nvmeof_ha.core.actions import Commit, Fence, ForgetGateway, StoreGateway
+from nvmeof_ha.core.events import Committed, DeleteGateway, Deposed, TargetState, Tick
 from nvmeof_ha.core.machine import REFUSALS_KEPT
 from nvmeof_ha.core.model import Availability, Departed, Gateway, Instance, Map, Phase, Version
 
@@ -136,6 +136,50 @@ def test_leaving_once_said_is_not_taken_back():
     mgr.beacon(GW1, leaving=True)
     mgr.beacon(GW1)
     assert mgr.gateway().leaving
+
+
+def test_a_new_address_of_an_instance_that_serves_is_in_its_record_before_it_is_in_the_map():
+    """As soon as the map names it, its context may write; and with the seats lost, only the record would know it."""
+    mgr = Driven(both_serve(), answers=(Commit,))
+    mgr.beacon(GW1, addresses=frozenset({address(GW1), "b"}))
+    assert mgr.gateway().addresses == {address(GW1)}
+    assert mgr.last(StoreGateway).gateway.addresses == {address(GW1), "b"}
+    mgr.do(mgr.answer(mgr.last(StoreGateway)))
+    assert mgr.gateway().addresses == mgr.map.gateway("gw1").addresses == {address(GW1), "b"}
+    assert not mgr.state.soft.announced
+
+
+def test_a_new_address_is_not_that_of_the_next_instance():
+    mgr = Driven(both_serve(), answers=(Commit,))
+    mgr.beacon(GW1, addresses=frozenset({address(GW1), "b"}))
+    late = mgr.last(StoreGateway)
+    mgr.beacon(NEXT, reaped=(GW1,), addresses=frozenset())
+    assert mgr.gateway().instance == NEXT and not mgr.state.soft.announced
+    mgr.do(mgr.answer(late))
+    assert mgr.gateway().addresses == frozenset()
+
+
+def test_a_record_names_what_is_not_fenced_yet_and_outlives_its_gateway_until_then():
+    mgr = Driven(both_serve(), answers=(Commit, StoreGateway))
+    mgr.beacon(GW1, instance=None, reaped=(GW1,))
+    assert mgr.last(StoreGateway).unfenced == (Departed(GW1, frozenset({address(GW1)})),)
+    mgr.beacon(NEXT)
+    assert (mgr.last(StoreGateway).gateway.instance, len(mgr.last(StoreGateway).unfenced)) == (NEXT, 1)
+    mgr.do(mgr.answer(mgr.last(Fence)))
+    assert mgr.last(StoreGateway).unfenced == ()
+
+
+def test_the_record_of_a_removed_gateway_stays_until_it_is_fenced():
+    mgr = Driven(both_serve(), answers=(Commit, StoreGateway))
+    mgr.do(DeleteGateway(1, "gw1"))
+    mgr.do(DeleteGateway(2, "gw2"))
+    mgr.wait(5)
+    fences = [a for a in mgr.asked if isinstance(a, Fence)]
+    assert mgr.map.gateways == () and {f.instance for f in fences} == {GW1, GW2}
+    assert not [a for a in mgr.asked if isinstance(a, ForgetGateway)]
+    mgr.do(mgr.answer(fences[0]))
+    mgr.wait(0.2)
+    assert [a.gateway_id for a in mgr.asked if isinstance(a, ForgetGateway)] == [fences[0].instance.gateway]
 
 
 def test_nobody_is_promoted_before_the_kv_store_holds_its_addresses():

@@ -211,21 +211,6 @@ def record(instance: Instance, **changes: object) -> Gateway:
     return serving(instance, availability=Availability.CREATED, subsystems=(), digest="", **changes)
 
 
-def test_lost_seats_make_every_recorded_instance_a_suspect_writer_of_every_group():
-    mgr = Driven(records=(record(GW1), record(GW2), Gateway("gw3", 3)), answers=(Commit, StoreGateway))
-    assert {g.id: g.availability for g in mgr.map.gateways} == {
-        "gw1": Availability.SUSPECT, "gw2": Availability.SUSPECT, "gw3": Availability.CREATED}
-    for group in mgr.map.ana_groups:
-        assert (group.phase, group.writers) == (Phase.FENCING, {GW1, GW2})
-    mgr.wait(W + 0.3)
-    assert {a.instance for a in mgr.asked if isinstance(a, Fence)} == {GW1, GW2}
-
-
-def test_lost_seats_without_any_recorded_instance_fence_nothing():
-    mgr = Driven(records=(Gateway("gw3", 3),))
-    assert mgr.group(3).phase is Phase.UNSERVED
-
-
 def test_a_recorded_instance_that_the_seats_do_not_know_is_over_after_w_and_disturbs_nobody():
     mgr = Driven(both_serve(), (record(GW3),))
     assert mgr.gateway("gw3").availability is Availability.SUSPECT

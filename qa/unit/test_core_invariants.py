@@ -25,6 +25,7 @@ BAD_MAPS = [
     ("only an admitted instance serves", one(ana_group(1, A, GW1), OVER)),
     ("only an instance with known addresses serves", one(ana_group(1, P, GW1), serving(GW1, addresses=frozenset()))),
     ("every writer can be fenced: it is current or departed", one(ana_group(1, F, writers=frozenset({GW1})), OVER)),
+    ("its addresses are known", one(ana_group(1, F, writers=frozenset({GW1})), OVER, departed=(Departed(GW1),))),
     ("a fenced instance serves nothing", one(ana_group(1, A, GW1), departed=(FENCED,))),
 ]
 

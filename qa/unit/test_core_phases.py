@@ -96,8 +96,6 @@ ROWS = [
     Row("a draining gateway that died is fenced and replaced", found(D, GW1), reaped, P, GW2),
     Row("a fenced group is promoted", fencing(), lambda mgr: mgr.do(Tick()), P, GW2),
     Row("a fence that the last mgr had stored is not asked for again", fencing(fenced_at=66), lambda mgr: None, P, GW2),
-    Row("a fence without addresses is no fence: the group stays unserved", fencing(addresses=frozenset()),
-        silence(30), F),
 ]
 
 

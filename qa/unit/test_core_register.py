@@ -71,14 +71,20 @@ def test_a_new_mgr_adopts_the_newest_map_of_the_seats_that_took_its_claim():
     old, new = held_by_gw1(OLD), held_by_gw1(NEW)
     assert adopt({0: old, 1: new, 2: old}, {0, 1}) == new
     assert adopt({0: old, 1: old, 2: new}, {0, 1}) == old, "seat 2 was not claimed: its map may yet change"
-    assert adopt({0: None, 1: old}, {0, 1, 2}) == old
-    assert adopt({0: None, 1: None}, {0, 1}) is None
+    assert adopt({0: None, 1: old}, {0, 1, 2}, in_use=False) == old
+    assert adopt({0: None, 1: None}, {0, 1}, in_use=False) is None
 
 
 @pytest.mark.parametrize("maps, claimed", [({0: None}, {0, 1}), ({0: None, 1: None}, {0}), ({}, {0, 1, 2})])
 def test_fewer_than_two_claimed_and_read_seats_conclude_nothing(maps, claimed):
     with pytest.raises(ValueError, match="claimed seats could be read, 2 are needed"):
-        adopt(maps, claimed)
+        adopt(maps, claimed, in_use=False)
+
+
+def test_a_seat_that_lost_its_map_stands_in_for_no_other():
+    """Seat 2 was late and seat 0 emptied: what they say together may be older than what was acknowledged."""
+    with pytest.raises(ValueError, match="only 1 claimed seats"):
+        adopt({0: None, 2: held_by_gw1(OLD)}, {0, 2})
 
 
 def test_two_equal_answers_permit():

@@ -75,7 +75,12 @@ class History:
         self.ballot, self.current = self.ballot + 1, None
         if self.write(Version(self.ballot, 0), None) is not Progress.DONE:
             return
-        found = adopt({seat: self.seats.maps[seat] for seat in self.taken}, self.taken)
+        maps = {seat: self.seats.maps[seat] for seat in self.taken}
+        try:
+            found = adopt(maps, self.taken, in_use=bool(self.acknowledged))
+        except ValueError:
+            assert None in maps.values()
+            return
         newest = max((m.version for m in self.acknowledged), default=NO_VERSION)
         assert (found.version if found else NO_VERSION) >= newest, "a takeover misses nothing acknowledged"
         suspect = bool(found and found.gateways[0].availability is Availability.SUSPECT)

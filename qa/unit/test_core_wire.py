@@ -57,10 +57,15 @@ def test_a_newer_format_is_refused_by_its_number(name):
 @pytest.mark.parametrize("name, field", [(n, f) for n in GOLDEN
                                          for f in json.loads((DIRECTORY / f"{n}.json").read_text())
                                          if (n, f) not in (("beacon", "notes"), ("beacon_short", "notes"),
-                                                           ("map", "disasters"))])
+                                                           ("map", "disasters"), ("gateway_record", "unfenced"))])
 def test_a_missing_field_is_named(name, field):
     with pytest.raises(wire.WireError, match=f"field '{field}' is missing"):
         GOLDEN[name][2](changed(name, field, MISSING))
+
+
+def test_a_record_of_a_release_that_kept_no_unfenced_instances_is_understood():
+    sample, _, decode = GOLDEN["gateway_record"]
+    assert decode(changed("gateway_record", "unfenced", MISSING)) == sample._replace(unfenced=())
 
 
 def test_an_agent_that_is_too_old_to_have_notes_is_understood():

@@ -108,12 +108,13 @@ def test_a_beacon_round_trips(value):
 
 
 @settings(max_examples=40, deadline=None)
-@given(ACKS, SOSES, VERSIONS, gateways("gw1", 1))
-def test_an_ack_a_call_for_help_a_wake_up_and_a_record_round_trip(ack, sos, version, gateway):
+@given(ACKS, SOSES, VERSIONS, gateways("gw1", 1), st.lists(departures(), max_size=2).map(tuple))
+def test_an_ack_a_call_for_help_a_wake_up_and_a_record_round_trip(ack, sos, version, gateway, unfenced):
     assert wire.decode_ack(wire.encode_ack(ack)) == ack
     assert wire.decode_sos(wire.encode_sos(sos)) == sos
     assert wire.decode_wake(wire.encode_wake(version)) == version
-    assert wire.decode_gateway_record(wire.encode_gateway_record(gateway)) == gateway
+    record = wire.GatewayRecord(gateway, unfenced)
+    assert wire.decode_gateway_record(wire.encode_gateway_record(record)) == record
 
 
 def read_or_refuse(name: str, data: Any) -> None:

@@ -63,13 +63,13 @@ def test_a_damaged_copy_is_no_copy(values):
 
 
 def test_records_are_found_by_group_and_a_damaged_one_is_named_and_skipped():
-    good = Gateway('gw1', 1, location='row')
+    good = wire.GatewayRecord(Gateway('gw1', 1, location='row'))
     other = GroupKey('rbd', 'g1x')
     records = Records({KEY.record_key: kv_records.encode_group(GroupRecord()),
                        other.record_key: kv_records.encode_group(GroupRecord()),
                        KEY.gateway_key('gw1'): wire.encode_gateway_record(good),
                        KEY.gateway_key('gw2'): '{"format":1}',
-                       other.gateway_key('gw9'): wire.encode_gateway_record(replace(good, id='gw9')),
+                       other.gateway_key('gw9'): wire.encode_gateway_record(wire.GatewayRecord(Gateway('gw9', 1))),
                        'something/else': 'x'})
     assert records.groups() == [KEY, other]
     gateways, problems = records.gateways(KEY)

@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 import pytest
 
 from nvmeof_ha import options, seat_names
-from nvmeof_ha.core.model import AnaGroup, Availability, Departed, Gateway, Instance, Map, Phase, Subsystem
+from nvmeof_ha.core.model import AnaGroup, Availability, Gateway, Instance, Map, Subsystem
 from nvmeof_ha.core.timing import Timing
 from nvmeof_ha.health import DELETING_S, NOT_RUNNING_S, UNSERVED_S, Health
 from nvmeof_ha.kv_records import GroupKey
@@ -111,10 +111,11 @@ def test_an_outage_that_ended_is_forgotten():
     assert health.checks({KEY: running(with_namespaces())}, '', UNSERVED_S) == {}
 
 
-def test_a_writer_without_an_address_cannot_be_fenced_and_that_is_an_error():
-    stuck = with_namespaces(phase=Phase.FENCING, writers=frozenset({ONE}))
-    stuck = replace(stuck, departed=(Departed(ONE),))
-    assert 'no address of gw1#1:a' in checks(running(stuck))['NVMEOF_HA_FENCE_FAILED']['detail'][0]
+def test_seats_that_only_a_repair_brings_back_are_an_error_and_one_that_mends_itself_is_not():
+    one, two = (replace(running(PAIR), seats_lost=tuple(lost)) for lost in (['a is missing'], ['a is missing', 'b is']))
+    assert checks(one, 0, UNSERVED_S) == {} == checks(two, 0, UNSERVED_S - 1)
+    assert checks(two, 0, UNSERVED_S)['NVMEOF_HA_SEATS_LOST']['detail'] == [
+        'group rbd/g1: a is missing; b is; its gateways go inaccessible. Restore them, or `ceph nvmeof-ha repair rbd g1`']
 
 
 def test_a_driver_says_why_it_does_not_run():

@@ -95,13 +95,12 @@ def test_a_fence_that_fails_is_the_reason_why_nobody_serves():
     assert gateway(mgr)["problems"][0].startswith("no instance of it runs, gw1#1:t is not fenced yet (no quorum)")
 
 
-def test_writers_that_cannot_be_fenced_or_may_still_write_are_named():
+def test_writers_that_may_still_write_are_named():
     group = ana_group(1, Phase.FENCING, writers=frozenset({GW1, GW3}))
-    found = stored_map((serving(GW2),), (group,), departed=(Departed(GW1),))
+    found = stored_map((serving(GW2),), (group,), departed=(Departed(GW1, frozenset({"a"})),))
     known = Known(found, None, 0.0)
     assert overview.group(KEY, known, False, "x")["ana_groups"][0]["why"] == (
-        "gw1#1:aa cannot be fenced: no address of it is known; "
-        "gw3#1:cc may still write: its lease is not certainly over")
+        "gw1#1:aa is being fenced; gw3#1:cc may still write: its lease is not certainly over")
 
 
 def test_a_move_by_an_operator_says_how_it_is_undone():

@@ -15,15 +15,15 @@ from nvmeof_ha import trace
 from nvmeof_ha.core import machine, standby
 from nvmeof_ha.core.actions import Action
 from nvmeof_ha.core.events import CreateGateway, Event, Tick
-from nvmeof_ha.core.model import Gateway, Map, Version
+from nvmeof_ha.core.model import Departed, Gateway, Map, Version
 from nvmeof_ha.core.plain import PlainError
 from nvmeof_ha.core.soft import State
 from nvmeof_ha.core.timing import Timing
 
-from .test_core_wire_properties import TIMINGS, gateways, maps
+from .test_core_wire_properties import TIMINGS, departures, gateways, maps
 
-SPECIAL = {Timing: TIMINGS, Gateway: gateways("gw1", 1), Map: maps(), str: st.text(max_size=8), int: st.integers(),
-           bool: st.booleans(), float: st.floats(allow_nan=False, allow_infinity=False)}
+SPECIAL = {Timing: TIMINGS, Gateway: gateways("gw1", 1), Departed: departures(), Map: maps(),
+           str: st.text(max_size=8), int: st.integers(), bool: st.booleans(), float: st.floats(allow_nan=False, allow_infinity=False)}
 
 
 def values(hint: Any) -> Any:

@@ -5,14 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import FrozenSet, Tuple, Union
 
-from .model import Disaster, Gateway, Instance, Map, Version
+from .model import Departed, Disaster, Gateway, Instance, Map, Version
 
 
 @dataclass(frozen=True)
 class StoreGateway:
-    """Write this gateway's record to the mon KV store; answer ``GatewayStored``."""
+    """Write this gateway's record to the mon KV store; answer ``GatewayStored``.
+
+    ``unfenced``: earlier instances of it whose fence is not known yet.  In the same record, so that whenever one instance
+    follows another there, every one that may still write is named with its addresses.
+    """
 
     gateway: Gateway
+    unfenced: Tuple[Departed, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,13 @@ that relies on them.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import List, Tuple
+from typing import FrozenSet, List, Tuple
 
-from .actions import Action, Commit, Fence, ForgetGateway, StoreDisasters, StoreGateway, Wake
+from .actions import Action, Commit, Fence, ForgetGateway, StoreDisasters, Wake
 from .model import Map, Phase
 from .soft import State, drop, put, record_of
+
+NONE: FrozenSet[str] = frozenset()
 
 
 def emit(state: State, now: float) -> Tuple[State, Tuple[Action, ...]]:
@@ -53,13 +55,16 @@ def _fences(state: State, committed: Map, now: float, actions: List[Action]) -> 
 
 
 def _records(state: State, actions: List[Action]) -> State:
-    """Intent and addresses reach the mon KV store before the commit that relies on them."""
+    """Intent and addresses reach the mon KV store before the commit that relies on them; a removed gateway's record
+    stays until what it names is fenced."""
     for gateway in state.map.gateways:
-        record = record_of(gateway)
+        record = record_of(gateway, state.map.unfenced(gateway.id), state.soft.announced.get(gateway.id, NONE))
         if state.soft.storing.get(gateway.id) != record:
-            actions.append(StoreGateway(record))
+            actions.append(record)
             state = state.with_soft(storing=put(state.soft.storing, gateway.id, record))
     for gateway_id in sorted(set(state.soft.storing) - {g.id for g in state.map.gateways}):
+        if state.map.unfenced(gateway_id):
+            continue
         actions.append(ForgetGateway(gateway_id))
         state = state.with_soft(storing=drop(state.soft.storing, gateway_id),
                                 stored=drop(state.soft.stored, gateway_id))

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import errno
 from dataclasses import replace
-from typing import List, Tuple
+from typing import Tuple
 
 from .actions import Reply
 from .events import CreateGateway, DeleteGateway, FenceGateway, SetEnabled, SetTiming
-from .model import (MAX_GATEWAYS, AnaGroup, Availability, Departed, Gateway, Instance, ModelError, Phase, check_name,
+from .model import (MAX_GATEWAYS, AnaGroup, Availability, Departed, Gateway, ModelError, Phase, check_name,
                     smallest_free)
-from .soft import State, change
+from .soft import State
 
 Handled = Tuple[State, Tuple[Reply, ...]]
 
@@ -145,14 +145,9 @@ def not_yet(state: State, request_id: int) -> Handled:
 def merge_records(state: State) -> State:
     """Add gateways that the mon KV store names and the seats do not: a mgr died between the two.
 
-    If the seats know no gateway at all although records name instances, the seats were lost: each of those instances
-    may write to every ANA group.  A recorded instance that the seats do not know is suspected in any case: nobody may
-    ever hear of it again, and until it is over no other instance of its gateway is admitted.
+    A recorded instance that the seats do not know is suspected: nobody may ever hear of it again, and until it is over
+    no other instance of its gateway is admitted.  (What is done when the seats are lost: ``rebuild.py``.)
     """
-    lost: List[Instance] = []
-    seats_lost = not state.map.gateways
-    if seats_lost:
-        state = state.with_map(replace(state.map, disasters=state.soft.disasters))
     for record in state.soft.records:
         if state.map.gateway(record.id) is not None:
             continue
@@ -161,13 +156,9 @@ def merge_records(state: State) -> State:
         gateway = replace(record, ana_group_id=number)
         if record.instance is not None:
             gateway = replace(gateway, availability=Availability.SUSPECT, suspected_at=state.next_version)
-            lost.append(record.instance)
         gateway_map = state.map.with_gateway(gateway)
         group = gateway_map.ana_group_or_new(number, record.id)
         state = state.with_map(gateway_map.with_ana_group(replace(group, owner=record.id)))
-    for group in state.map.ana_groups if seats_lost and lost else ():
-        state = change(state, group, phase=Phase.FENCING, holder=None, incoming=None,
-                       writers=group.writers | frozenset(lost))
     return state.with_soft(records=())
 
 

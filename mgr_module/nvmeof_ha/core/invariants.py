@@ -34,8 +34,10 @@ def check_map(gateway_map: Map) -> None:
         moved = group.moved_to is None or gateway_map.current(group.moved_to) is not None
         _check(moved, "an ANA group is moved to an admitted instance", group)
         for writer in group.writers:
-            known = gateway_map.current(writer) is not None or gateway_map.departure(writer) is not None
-            _check(known, "every writer can be fenced: it is current or departed", group)
+            known = gateway_map.current(writer) or gateway_map.departure(writer)
+            _check(known is not None, "every writer can be fenced: it is current or departed", group)
+            assert known is not None
+            _check(bool(known.addresses), "every writer can be fenced: its addresses are known", group)
         for departed in gateway_map.departed:
             fenced = departed.osd_epoch is not None and departed.instance in group.writers
             _check(not fenced or group.phase is Phase.FENCING, "a fenced instance serves nothing", group)

@@ -23,7 +23,7 @@ off the result (``emission.emit``); both are left out where they would find noth
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Callable, Dict, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Tuple
 
 from . import detector, handover
 from .actions import Action, Commit, Reply
@@ -125,7 +125,8 @@ def _admit(state: State, gateway: Gateway, beacon: Beacon, now: float) -> State:
                        availability=Availability.CREATED, suspected_at=NO_VERSION, subsystems=(), digest="")
     soft = state.soft
     state = state.with_soft(sequence=drop(soft.sequence, gateway.id), stuck=drop(soft.stuck, gateway.id),
-                            admitted=put(soft.admitted, gateway.id, now), refused={})
+                            admitted=put(soft.admitted, gateway.id, now), refused={},
+                            announced=drop(soft.announced, gateway.id))
     return _hear(state.with_map(state.map.with_gateway(admitted)), admitted, beacon, now)
 
 
@@ -137,8 +138,8 @@ def _hear(state: State, gateway: Gateway, beacon: Beacon, now: float) -> State:
                             sequence=put(soft.sequence, gateway.id, beacon.sequence),
                             load=put(soft.load, gateway.id, beacon.load),
                             connections=put(soft.connections, gateway.id, beacon.connections))
-    gateway = replace(gateway, addresses=gateway.addresses | beacon.addresses,
-                      leaving=gateway.leaving or beacon.leaving)
+    state, addresses = _addresses(state, gateway, beacon)
+    gateway = replace(gateway, addresses=addresses, leaving=gateway.leaving or beacon.leaving)
     if beacon.subsystems is not None:
         gateway = replace(gateway, subsystems=beacon.subsystems, digest=beacon.digest)
     wanted = state.soft.want_full - {gateway.id}
@@ -148,6 +149,15 @@ def _hear(state: State, gateway: Gateway, beacon: Beacon, now: float) -> State:
     for confirmation in beacon.confirmations:
         state = _confirm(state, gateway, confirmation, now)
     return _recognise(state, gateway, beacon, now)
+
+
+def _addresses(state: State, gateway: Gateway, beacon: Beacon) -> Tuple[State, FrozenSet[str]]:
+    """Those that the map may name.  Of an instance that serves, only what its record names already: as soon as the map
+    is stored, its new context may write."""
+    found = gateway.addresses | beacon.addresses
+    if found == gateway.addresses or not state.map.served_by(beacon.instance or Instance("", 0, "")):
+        return state, found
+    return state.with_soft(announced=put(state.soft.announced, gateway.id, found)), gateway.addresses
 
 
 def _recognise(state: State, gateway: Gateway, beacon: Beacon, now: float) -> State:
@@ -215,9 +225,14 @@ def _on_committed(state: State, event: Committed, now: float) -> Handled:
 
 def _on_stored(state: State, event: GatewayStored, now: float) -> Handled:
     asked = state.soft.storing.get(event.gateway_id)
-    if asked is None or (asked.instance, asked.addresses) != (event.instance, event.addresses):
+    if asked is None or (asked.gateway.instance, asked.gateway.addresses) != (event.instance, event.addresses):
         return state, ()
-    return state.with_soft(stored=put(state.soft.stored, event.gateway_id, asked)), ()
+    state = state.with_soft(stored=put(state.soft.stored, event.gateway_id, asked.gateway))
+    gateway = state.map.gateway(event.gateway_id)
+    if event.gateway_id not in state.soft.announced or gateway is None or gateway.instance != event.instance:
+        return state, ()
+    state = state.with_soft(announced=drop(state.soft.announced, gateway.id))
+    return state.with_map(state.map.with_gateway(replace(gateway, addresses=gateway.addresses | event.addresses))), ()
 
 
 def _on_fenced(state: State, event: Fenced, now: float) -> Handled:
@@ -279,7 +294,8 @@ def _depart(state: State, instance: Instance, now: float, in_order: bool = False
     gateway = state.map.current(instance)
     assert gateway is not None
     served = state.map.served_by(instance)
-    addresses = frozenset() if in_order and gateway.leaving and not served else gateway.addresses
+    wrote = any(instance in group.writers for group in state.map.ana_groups)
+    addresses = frozenset() if in_order and gateway.leaving and not wrote else gateway.addresses
     state = state.with_map(state.map.with_departed(Departed(instance, addresses)).with_gateway(replace(
         gateway, instance=None, addresses=frozenset(), availability=Availability.UNAVAILABLE,
         suspected_at=NO_VERSION, leaving=False)))
@@ -291,7 +307,7 @@ def _depart(state: State, instance: Instance, now: float, in_order: bool = False
         recent = tuple(at for at in soft.flaps.get(gateway.id, ()) if now - at < FLAP_WINDOW_S)
         state = state.with_soft(flaps=put(soft.flaps, gateway.id, recent + (now,)))
     soft = state.soft
-    return prune_departed(state.with_soft(stuck=drop(soft.stuck, gateway.id),
+    return prune_departed(state.with_soft(stuck=drop(soft.stuck, gateway.id), announced=drop(soft.announced, gateway.id),
                                           well_since=drop(soft.well_since, gateway.id)))
 
 

@@ -268,6 +268,11 @@ class Map:
         """Its location was declared lost: it is given no ANA group until an operator clears that."""
         return Disaster(gateway.location) in self.disasters
 
+    def unfenced(self, gateway_id: str) -> Tuple[Departed, ...]:
+        """Departed instances of that gateway that can be fenced and are not, as far as is known."""
+        return tuple(d for d in self.departed
+                     if d.instance.gateway == gateway_id and d.addresses and d.osd_epoch is None)
+
     def departure(self, instance: Instance) -> Optional[Departed]:
         return next((d for d in self.departed if d.instance == instance), None)
 

@@ -78,16 +78,17 @@ class Tally:
         return Progress.DONE if len(self.seats) >= QUORUM else Progress.PENDING
 
 
-def adopt(maps: Mapping[int, Optional[Map]], claimed: Iterable[int]) -> Optional[Map]:
+def adopt(maps: Mapping[int, Optional[Map]], claimed: Iterable[int], in_use: bool = True) -> Optional[Map]:
     """What a new mgr goes on from: the newest map on the seats that took its bare claim.
 
     ``maps``: seat -> map read *after* the claim was acknowledged there, None where the seat object exists and holds
-    no map yet.  A seat that did not answer, whose object is missing or unreadable is simply absent.
+    no map.  A seat that did not answer, whose object is missing or unreadable is simply absent.  ``in_use``: the group
+    has had a map; a seat without one then lost what it held, and is no answer either.
 
     Raises:
         ValueError: fewer than two claimed seats were read: nothing may be concluded.
     """
-    usable = [seat for seat in claimed if seat in maps]
+    usable = [seat for seat in claimed if seat in maps and not (in_use and maps[seat] is None)]
     if len(usable) < QUORUM:
         raise ValueError(f"only {len(usable)} claimed seats could be read, {QUORUM} are needed")
     found = [gateway_map for gateway_map in (maps[seat] for seat in usable) if gateway_map is not None]

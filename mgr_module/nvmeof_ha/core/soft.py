@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, FrozenSet, Mapping, NamedTuple, Optional, Tuple, TypeVar
 
-from .model import NO_VERSION, AnaGroup, Availability, Disaster, Gateway, Instance, Map, Version
+from .actions import StoreGateway
+from .model import NO_VERSION, AnaGroup, Availability, Departed, Disaster, Gateway, Instance, Map, Version
 from .timing import BACKOFF_CAP_S, Timing
 
 K = TypeVar("K")
@@ -55,7 +56,8 @@ class Soft:
     """Keyed by gateway id where not said otherwise; all times are the mgr's monotonic seconds.
 
     ``disasters``: those that the mon KV store was last asked to hold.  ``stored``: the records that it confirmed;
-    ``storing``: those last asked for.  ``declined``: keyed by (ANA group id, gateway id).  ``uninformed_since``: ANA
+    ``storing``: those last asked for.  ``announced``: addresses of an instance that serves, which the map must not name
+    before its record does.  ``declined``: keyed by (ANA group id, gateway id).  ``uninformed_since``: ANA
     group id -> its holder, and since when that one has not reported a subsystem that others report.  ``waiting``:
     (version, request id) of commands whose reply waits for a
     commit.
@@ -80,7 +82,8 @@ class Soft:
     uninformed_since: Mapping[int, Tuple[Instance, float]] = field(default_factory=dict)
     declined: Mapping[Tuple[int, str], Backoff] = field(default_factory=dict)
     stored: Mapping[str, Gateway] = field(default_factory=dict)
-    storing: Mapping[str, Gateway] = field(default_factory=dict)
+    storing: Mapping[str, StoreGateway] = field(default_factory=dict)
+    announced: Mapping[str, FrozenSet[str]] = field(default_factory=dict)
     fencing: FrozenSet[Instance] = frozenset()
     fence_retry: Mapping[Instance, float] = field(default_factory=dict)
     ticked: float = 0.0
@@ -132,7 +135,10 @@ def change(state: State, group: AnaGroup, **changes: Any) -> State:
     return state.with_map(state.map.with_ana_group(changed))
 
 
-def record_of(gateway: Gateway) -> Gateway:
-    """What the mon KV store keeps of a gateway: the operator's intent, its instance number and its addresses."""
+def record_of(gateway: Gateway, unfenced: Tuple[Departed, ...] = (),
+              announced: FrozenSet[str] = frozenset()) -> StoreGateway:
+    """What the mon KV store keeps of a gateway: the operator's intent, its instance number, its addresses (``announced``:
+    those that the map does not name yet), and its instances that are over and not fenced."""
     steady = Availability.UNAVAILABLE if gateway.availability is Availability.UNAVAILABLE else Availability.CREATED
-    return replace(gateway, availability=steady, suspected_at=NO_VERSION, leaving=False, subsystems=(), digest="")
+    return StoreGateway(replace(gateway, availability=steady, suspected_at=NO_VERSION, leaving=False, subsystems=(),
+                                digest="", addresses=gateway.addresses | announced), unfenced)

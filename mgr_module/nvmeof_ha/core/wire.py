@@ -35,6 +35,10 @@ class WireError(ValueError):
     """Bytes that are not what they should be."""
 
 
+class NewerFormat(WireError):
+    """Written by a newer release."""
+
+
 class _At:
     """A JSON value and its path, so that an error can name the place."""
 
@@ -112,7 +116,8 @@ def _load(data: Union[bytes, str], what: str) -> _At:
     at = _At(value, what)
     found = at["format"].count()
     if found != FORMAT:
-        raise WireError(f"{what}: format {found}, this release understands {FORMAT} only: upgrade the older side")
+        kind = NewerFormat if found > FORMAT else WireError
+        raise kind(f"{what}: format {found}, this release understands {FORMAT} only: upgrade the older side")
     return at
 
 
@@ -196,6 +201,11 @@ def _departed(at: _At) -> Departed:
                                        at["osd_epoch"].maybe(_At.count)))
 
 
+def _from_departed(departed: Departed) -> Dict[str, Any]:
+    return {"instance": _from_instance(departed.instance), "addresses": sorted(departed.addresses),
+            "osd_epoch": departed.osd_epoch}
+
+
 def _disaster(at: _At) -> Disaster:
     return Disaster(at["location"].name(), at["clearing"].flag())
 
@@ -209,8 +219,7 @@ def encode_map(gateway_map: Map) -> bytes:
         "pool": gateway_map.pool, "group": gateway_map.group, "version": list(gateway_map.version),
         "gateways": [_from_gateway(g) for g in gateway_map.gateways],
         "ana_groups": [_from_ana_group(g) for g in gateway_map.ana_groups],
-        "departed": [{"instance": _from_instance(d.instance), "addresses": sorted(d.addresses),
-                      "osd_epoch": d.osd_epoch} for d in gateway_map.departed],
+        "departed": [_from_departed(d) for d in gateway_map.departed],
         "timing": gateway_map.timing.to_dict(), "lease_wait_s": gateway_map.lease_wait_s,
         "number_floor": gateway_map.number_floor, "osd_epoch_floor": gateway_map.osd_epoch_floor,
         "disasters": [d._asdict() for d in gateway_map.disasters]})
@@ -228,13 +237,22 @@ def decode_map(data: Union[bytes, str]) -> Map:
         disasters=at["disasters"].each(_disaster) if "disasters" in at else ()))
 
 
-def encode_gateway_record(gateway: Gateway) -> str:
-    """The mon KV value of one gateway: the operator's intent, and the addresses a fence would need."""
-    return _dump(_from_gateway(gateway)).decode()
+class GatewayRecord(NamedTuple):
+    """What the mon KV store keeps of a gateway: the operator's intent, its instance with the addresses that a fence would
+    need, and earlier instances that may not be fenced yet (``actions.StoreGateway``)."""
+
+    gateway: Gateway
+    unfenced: Tuple[Departed, ...] = ()
 
 
-def decode_gateway_record(data: Union[bytes, str]) -> Gateway:
-    return _gateway(_load(data, "gateway record"))
+def encode_gateway_record(record: GatewayRecord) -> str:
+    return _dump({**_from_gateway(record.gateway), "unfenced": [_from_departed(d) for d in record.unfenced]}).decode()
+
+
+def decode_gateway_record(data: Union[bytes, str]) -> GatewayRecord:
+    """Raises ``WireError``."""
+    at = _load(data, "gateway record")
+    return GatewayRecord(_gateway(at), at["unfenced"].each(_departed) if "unfenced" in at else ())
 
 
 def encode_beacon(beacon: Beacon) -> bytes:
