@@ -15,7 +15,7 @@ from typing import Callable, Dict, List, Optional
 from testbed.report import aligned
 from testbed.timeline import print_line
 
-from . import agent_cost, capacity, core, data_path, failovers, namespaces
+from . import agent_cost, capacity, commits, core, data_path, failovers, many_at_once, namespaces
 
 Figures = Dict[str, float]
 
@@ -24,12 +24,20 @@ def _capacity(directory: Path, options: argparse.Namespace) -> List[Figures]:
     return [capacity.run(directory / str(number), print_line, options.gateways) for number in range(options.runs)]
 
 
+def _commits(directory: Path, options: argparse.Namespace) -> List[Figures]:
+    return [commits.run(directory / str(number), print_line) for number in range(options.runs)]
+
+
 def _core(_directory: Path, options: argparse.Namespace) -> List[Figures]:
     return [core.run(print_line) for _ in range(options.runs)]
 
 
 def _failovers(directory: Path, options: argparse.Namespace) -> List[Figures]:
     return failovers.run(directory, print_line, options.runs)
+
+
+def _many_at_once(directory: Path, options: argparse.Namespace) -> List[Figures]:
+    return [many_at_once.run(directory / str(number), print_line) for number in range(options.runs)]
 
 
 def _namespaces(directory: Path, options: argparse.Namespace) -> List[Figures]:
@@ -45,8 +53,8 @@ def _data_path(directory: Path, options: argparse.Namespace) -> List[Figures]:
 
 
 BENCHES: Dict[str, Callable[[Path, argparse.Namespace], List[Figures]]] = {
-    'agent': _agent, 'capacity': _capacity, 'core': _core, 'data-path': _data_path, 'failovers': _failovers,
-    'namespaces': _namespaces}
+    'agent': _agent, 'capacity': _capacity, 'commits': _commits, 'core': _core, 'data-path': _data_path,
+    'failovers': _failovers, 'many-at-once': _many_at_once, 'namespaces': _namespaces}
 
 
 def main(arguments: Optional[List[str]] = None) -> int:

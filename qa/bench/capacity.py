@@ -8,7 +8,6 @@ left the others mean little.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import threading
@@ -21,11 +20,11 @@ from typing import Callable, Dict, Iterator, List, Sequence
 import rados
 
 from testbed import status_page
-from testbed.cluster import ADMIN, POOL, REPOSITORY, Cluster
-from testbed.gateway import nvme_gw_prefix
+from testbed.cluster import ADMIN, REPOSITORY, Cluster
 from testbed.process_cost import cost
 from testbed.waiting import wait_until
 
+from .ceph_commands import CephCommands
 from .fleet_process import FleetProcess
 
 SIZES = (2, 16, 128, 1000)
@@ -103,7 +102,7 @@ class _Fleets:
 
     def __init__(self, cluster: Cluster, stack: ExitStack, reads: bool) -> None:
         self._cluster = cluster
-        self._client = stack.enter_context(rados.Rados(name=ADMIN, conffile=str(cluster.conf)))
+        self._commands = CephCommands(cluster, stack.enter_context(rados.Rados(name=ADMIN, conffile=str(cluster.conf))))
         self._observer = stack.enter_context(FleetProcess(cluster.conf, reads))
         self._bulk = stack.enter_context(FleetProcess(cluster.conf, reads))
         self._groups: Dict[str, int] = {}
@@ -114,7 +113,7 @@ class _Fleets:
             group, wanted = f'fleet{number}', min(PER_GROUP, size - number * PER_GROUP)
             new = [f'gw{number}-{member}' for member in range(self._groups.get(group, 0), wanted)]
             for gateway in new:
-                self._create(group, gateway)
+                self._commands.gw('create', group=group, id=gateway)
             observed = [name for name in new if number < OBSERVED_GROUPS and name in (f'gw{number}-0', f'gw{number}-1')]
             for fleet, gateways in ((self._observer, observed), (self._bulk, [n for n in new if n not in observed])):
                 if gateways:
@@ -126,13 +125,6 @@ class _Fleets:
     def _unsettled(self, fleet: FleetProcess) -> List[str]:
         """Of the groups that it speaks for gateways of."""
         return fleet.ask('unsettled', groups=self._groups)
-
-    def _create(self, group: str, gateway: str) -> None:
-        command = {'prefix': f'{nvme_gw_prefix(self._cluster)} create', 'id': gateway, 'pool': POOL, 'group': group,
-                   'target': ['mon-mgr', '']}
-        code, _, text = self._client.mgr_command(json.dumps(command), b'')
-        if code:
-            raise RuntimeError(f'{command} was refused: {text} ({code})')
 
     def measure(self, seconds: float) -> Figures:
         daemons = self._cluster.daemons
@@ -160,11 +152,8 @@ class _Fleets:
 
     def _lateness(self) -> Dict[float, int]:
         """Ticks of all drivers that were late by no more than so many seconds."""
-        url = wait_until(lambda: status_page.url(self._cluster), 60, 'the module to serve its metrics')
-        with urllib.request.urlopen(f'{url}metrics', timeout=60) as answer:
-            text = answer.read().decode()
         found: Dict[float, int] = {}
-        for bound, count in LATENESS.findall(text):
+        for bound, count in LATENESS.findall(status_page.metrics(self._cluster)):
             found[float(bound)] = found.get(float(bound), 0) + int(count)
         return found
 

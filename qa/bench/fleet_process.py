@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -31,7 +32,8 @@ class FleetProcess:
 
     def __init__(self, conf: Path, reads: bool = True) -> None:
         self._process = subprocess.Popen([sys.executable, '-m', 'bench.fleet_process', str(conf), str(int(reads))],
-                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                         env={**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, sys.path))})
         self.pid = self._process.pid
 
     def __enter__(self) -> FleetProcess:

@@ -7,7 +7,7 @@ from typing import Callable, Iterator
 import pytest
 import rados
 
-from bench import agent_cost, core, data_path, failovers, standing_still
+from bench import agent_cost, capacity, commits, core, data_path, failovers, many_at_once, standing_still
 from bench.__main__ import main
 from bench.loaded_gateway import Shape
 from bench.steady_io import compare
@@ -38,6 +38,32 @@ def test_a_round_of_failovers_measures_every_kind_of_them_and_the_floor(two, say
     assert 0 < figures['orderly stop: drained at'] < figures['orderly stop: served']
     assert all(seconds > 0 for name, seconds in figures.items() if name.endswith('without a path'))
     assert 0 < figures['floor: blocklist and OSD map'] < figures['floor: with the ANA states']
+
+
+@pytest.mark.timeout(600)
+def test_a_fleet_of_gateways_settles_and_its_beacons_are_answered(two, say):
+    figures = capacity.measured(two.cluster, say, sizes=(3,), seconds=2.0, warm_s=0.0)
+    assert figures['3 gateways: beacons answered per second'] > 0 and figures['3 gateways: beacons unanswered'] == 0
+    assert 0 < figures['3 gateways: ack ms, median'] <= figures['3 gateways: ack ms, p99']
+    assert figures['3 gateways: CPU share of mgr'] > 0 and figures['3 gateways: mgr resident MB'] > 0
+
+
+def test_the_size_of_a_map_and_the_time_until_a_change_is_stored_are_measured(two, say):
+    figures = commits.measured(two.cluster, say, sizes=(2,), changes=3)
+    assert figures['2 gateways: map bytes'] > 500
+    assert 0 < figures['2 gateways: one seat ms, mean'] and 0 < figures['2 gateways: stored ms, median']
+
+
+@pytest.mark.timeout(600)
+def test_the_time_until_the_ana_groups_of_lost_gateways_are_served_is_measured(two, say):
+    nqn = 'nqn.2016-06.io.spdk:many'
+    two.apis[1].create_subsystem(nqn, 'MANY')
+    two.apis[1].create_listeners(nqn, two.gateways)
+    with rados.Rados(name=ADMIN, conffile=str(two.cluster.conf)) as client:
+        figures = many_at_once.measure(two.cluster, client, two.gateways, nqn, {'one': two.gateways[:1]}, say)
+    assert 0 < figures['one: first ANA group served after s'] <= figures['one: last ANA group served after s']
+    assert figures['one: addresses fenced'] > 0 < figures['one: OSD maps made']
+    assert figures['one: ANA groups of the fullest survivor'] == 2
 
 
 @pytest.mark.timeout(600)

@@ -4,10 +4,12 @@ when another one becomes the active mgr; the standby sends browsers there.
 
 from __future__ import annotations
 
+import urllib.request
 from typing import Dict
 
 from .cluster import Cluster
 from .ports import free_ports
+from .waiting import wait_until
 
 MODULE = 'nvmeof_ha'
 ADDRESS = '127.0.0.1'
@@ -26,3 +28,9 @@ def enable(cluster: Cluster) -> Dict[str, str]:
 def url(cluster: Cluster) -> str:
     """Where the active mgr serves it, '' when it does not."""
     return cluster.ceph_json('mgr', 'services').get(MODULE, '')
+
+
+def metrics(cluster: Cluster) -> str:
+    """What the active mgr tells Prometheus, as soon as it serves the page."""
+    with urllib.request.urlopen(f"{wait_until(lambda: url(cluster), 60, 'the status page')}metrics", timeout=60) as answer:
+        return answer.read().decode()
