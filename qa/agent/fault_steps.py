@@ -69,6 +69,10 @@ class Steps:
         """The same RADOS client, its pools watched."""
         return _Cluster(cluster, self)
 
+    def pool(self, ioctx: Any) -> Any:
+        """The same pool, watched."""
+        return _Through(ioctx, self, "RADOS", READING_CALLS.__contains__)
+
     def counted(self, kind: str, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*args: Any, **kwargs: Any) -> Any:
             with self._step(f"{kind} {name}", True):
@@ -99,8 +103,12 @@ class Steps:
 
 
 def _ended(pid: int) -> bool:
-    with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
-        return file.read().rpartition(")")[2].split()[0] == "Z"
+    """Also when whoever started it has noticed."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+            return file.read().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 class _Through:
@@ -130,7 +138,7 @@ class _Cluster(_Through):
         super().__init__(real, steps, "mon", lambda name: name == "get_fsid")
 
     def open_ioctx(self, pool: str) -> Any:
-        return _Through(self.real.open_ioctx(pool), self._steps, "RADOS", READING_CALLS.__contains__)
+        return self._steps.pool(self.real.open_ioctx(pool))
 
 
 class _Rbd:
