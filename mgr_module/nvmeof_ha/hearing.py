@@ -10,6 +10,7 @@ from typing import Callable, Dict, Iterable, Mapping, NamedTuple, Optional, Tupl
 
 from .channel import BadBeacons, Heard
 from .core import wire
+from .core.beacon_reader import BeaconReader
 from .core.events import Beacon, Notes
 from .kv_records import GroupKey
 
@@ -30,12 +31,13 @@ class Hearing:
     def __init__(self, key: GroupKey, log: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
         self._key, self._log, self._clock = key, log, clock
         self._bad = BadBeacons(clock)
+        self._reader = BeaconReader()
         self._said: Dict[str, Said] = {}
 
     def beacon(self, heard: Heard) -> Optional[Beacon]:
         """None: it cannot be used."""
         try:
-            beacon = wire.decode_beacon(heard.data)
+            beacon = self._reader.read(heard.data)
         except wire.WireError as error:
             if self._bad.note(heard.notifier, str(error)):
                 self._log.warning("%s: a beacon of client.%d cannot be used: %s", self._key, heard.notifier, error)

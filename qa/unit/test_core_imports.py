@@ -10,7 +10,7 @@ import pytest
 import nvmeof_ha.core
 
 FILES = sorted(Path(nvmeof_ha.core.__file__).parent.glob("*.py"))
-PURE = {"__future__", "dataclasses", "enum", "errno", "functools", "json", "math", "operator", "re", "types", "typing"}
+PURE = {"__future__", "collections", "dataclasses", "enum", "errno", "functools", "json", "math", "operator", "re", "types", "typing"}
 IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "__import__", "globals"}
 
 
