@@ -15,7 +15,7 @@ from typing import Callable, Dict, List, Optional
 from testbed.report import aligned
 from testbed.timeline import print_line
 
-from . import agent_cost, capacity, commits, core, data_path, failovers, many_at_once, namespaces
+from . import agent_cost, capacity, commits, core, data_path, failovers, many_at_once, namespaces, plots
 
 Figures = Dict[str, float]
 
@@ -73,7 +73,18 @@ def main(arguments: Optional[List[str]] = None) -> int:
     print_line('\n'.join(_table(name, runs) for name, runs in measured.items()))
     if options.json:
         options.json.write_text(json.dumps(measured, indent=1) + '\n')
+    if options.results:
+        _keep(options.results, measured)
     return 0
+
+
+def _keep(directory: Path, measured: Dict[str, List[Figures]]) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, runs in measured.items():
+        (directory / f'{name}.json').write_text(json.dumps(runs, indent=1) + '\n')
+        (directory / f'{name}.txt').write_text(_table(name, runs).lstrip() + '\n')
+        for plot, svg in plots.of(name, runs).items():
+            (directory / f'{plot}.svg').write_text(svg)
 
 
 def _table(name: str, runs: List[Figures]) -> str:
@@ -96,6 +107,8 @@ def _options(arguments: Optional[List[str]]) -> argparse.Namespace:
     parser.add_argument('--gateways', type=lambda text: [int(word) for word in text.split(',')], metavar='N,N,...',
                         default=capacity.SIZES, help='for `capacity`: how many at once, growing (default: 2,16,128,1000)')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures of all runs there')
+    parser.add_argument('--results', type=Path, metavar='DIR',
+                        help='write figures, table and plots of each benchmark to files there')
     return parser.parse_args(arguments)
 
 

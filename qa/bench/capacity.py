@@ -41,7 +41,7 @@ Figures = Dict[str, float]
 def run(directory: Path, say: Callable[[str], None], sizes: Sequence[int] = SIZES, seconds: float = MEASURE_S,
         reads: bool = True) -> Figures:
     """Figures by name."""
-    modules = directory.parent / 'modules'
+    modules = Path(f'{directory}-modules')
     modules.mkdir(parents=True)
     for module in (REPOSITORY / 'mgr_module' / MODULE, Path(__file__).parent / 'mgr_modules' / LOAD):
         (modules / module.name).symlink_to(module)

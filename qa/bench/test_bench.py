@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from typing import Callable, Iterator
+from xml.etree import ElementTree
 
 import pytest
 import rados
 
-from bench import agent_cost, capacity, commits, core, data_path, failovers, many_at_once, standing_still
+from bench import agent_cost, capacity, commits, core, data_path, failovers, many_at_once, plots, standing_still
 from bench.__main__ import main
 from bench.loaded_gateway import Shape
 from bench.steady_io import compare
@@ -80,6 +81,22 @@ def test_the_gateway_host_and_its_data_path_are_measured(two, say, monkeypatch):
     assert all(value > 0 for name, value in figures.items() if '%' not in name)
     assert figures['loaded: beacon, bytes'] < 1024
     assert 'change of 2 ANA states, s' in figures and 'p99 ms without' in figures
+
+
+def test_results_are_kept_as_figures_table_and_plots(monkeypatch, tmp_path):
+    monkeypatch.setattr(core, 'SIZES', (2,))
+    assert main(['--only', 'core', '--results', str(tmp_path)]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['core.json', 'core.txt']
+
+
+def test_a_plot_shows_the_medians_over_the_runs_by_number_of_gateways():
+    runs = [{'2 gateways: ack ms, p99': 3.0, '1000 gateways: ack ms, p99': 9.0, '2 gateways, busy mgr: ack ms, p99': 4.0},
+            {'2 gateways: ack ms, p99': 5.0, '1000 gateways: ack ms, p99': 9.0}]
+    assert plots.by_gateways(runs, ('ack ms, p99',)) == {
+        'ack ms, p99': [(2.0, 4.0), (1000.0, 9.0)], 'ack ms, p99, busy mgr': [(2.0, 4.0)]}
+    svg, = plots.of('capacity', runs).values()
+    assert ElementTree.fromstring(svg).tag.endswith('svg') and 'busy mgr' in svg
+    assert plots.of('failovers', runs) == {}
 
 
 def test_a_difference_is_told_from_noise():
