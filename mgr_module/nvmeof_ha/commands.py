@@ -82,6 +82,7 @@ def declarations(prefixes: Iterable[str]) -> List[Dict[str, Any]]:
         {"cmd": f"{prefix} show-all", "perm": "r", "desc": "show the gateways of every gateway group"},
         {"cmd": f"{prefix} listeners {place}", "perm": "r",
          "desc": "show the listeners of the available gateways of a gateway group"},
+        {"cmd": f"{prefix} ls {some}", "perm": "r", "desc": "one line for each gateway group"},
         {"cmd": f"{prefix} status {some}", "perm": "r",
          "desc": "gateways and ANA groups, where each is served, and why what is out of order is so"},
         {"cmd": f"{prefix} ok-to-stop {place} name=ids,type=CephString,n=N", "perm": "r",

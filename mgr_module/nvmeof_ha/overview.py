@@ -39,6 +39,9 @@ The shape is documented here and kept: fields are added, never renamed or given 
     last_failover        the newest record of ``history`` whose kind is "failover", in that command's shape, or null
 
 Ages are null where the mgr that is asked has no driver for the group.
+
+``ls`` has one line of each group: pool, group, looked_after, problem as above, and ``gateways``, ``available``,
+``ana_groups``, ``optimized`` (those that are served), ``namespaces``: numbers.
 """
 
 from __future__ import annotations
@@ -52,6 +55,9 @@ from .kv_records import GroupKey
 from .reasons import Known
 from .tables import seconds, table
 from .transitions import Kind, Outcome, Transition
+
+
+NO_GROUPS = "there is no gateway group; `create` makes one\n"
 
 
 class Past(NamedTuple):
@@ -119,9 +125,25 @@ def _age(known: Known, at: Optional[float]) -> Optional[float]:
     return None if at is None else round(max(0.0, known.now - at), 3)
 
 
+def summary(shown: Dict[str, Any]) -> Dict[str, Any]:
+    """What ``ls`` says of a group that ``status`` shows so."""
+    gateways, ana_groups = shown["gateways"], shown["ana_groups"]
+    return {**{name: shown[name] for name in ("pool", "group", "looked_after", "problem")},
+            "gateways": len(gateways), "available": sum(g["availability"] == "AVAILABLE" for g in gateways),
+            "ana_groups": len(ana_groups), "optimized": sum(g["optimized"] for g in ana_groups),
+            "namespaces": sum(g["namespaces"] for g in ana_groups)}
+
+
+def summaries(shown: List[Dict[str, Any]]) -> str:
+    """The same for people."""
+    rows = [(f"{s['pool']}/{s['group']}", f"{s['available']} of {s['gateways']}", f"{s['optimized']} of {s['ana_groups']}",
+             s["namespaces"], s["problem"] or ("" if s["looked_after"] else "not looked after")) for s in shown]
+    return table(("GROUP", "AVAILABLE", "OPTIMIZED", "NAMESPACES", "PROBLEM"), rows) if rows else NO_GROUPS
+
+
 def tables(shown: List[Dict[str, Any]]) -> str:
     """The same for people."""
-    return "\n".join(map(_tables, shown)) or "there is no gateway group; `create` makes one\n"
+    return "\n".join(map(_tables, shown)) or NO_GROUPS
 
 
 def _tables(shown: Dict[str, Any]) -> str:

@@ -104,10 +104,20 @@ def _map_to_show(groups: Groups, driver: DriverThread, key: GroupKey,
 # ---- status -------------------------------------------------------------------------------------------------------
 
 def _status(groups: Groups, arguments: Dict[str, Any]) -> Result:
+    shown = _shown_groups(groups, arguments)
+    return printed({"groups": shown}, lambda: overview.tables(shown), arguments)
+
+
+def _ls(groups: Groups, arguments: Dict[str, Any]) -> Result:
+    shown = [overview.summary(group) for group in _shown_groups(groups, arguments)]
+    return printed({"groups": shown}, lambda: overview.summaries(shown), arguments)
+
+
+def _shown_groups(groups: Groups, arguments: Dict[str, Any]) -> List[Dict[str, Any]]:
     shown = [overview_of(groups, key) for key in _asked_groups(groups, arguments)]
     if "group" not in arguments:
-        shown = [g for g in shown if g["gateways"] or g["problem"]]  # all gateways of the others were deleted
-    return printed({"groups": shown}, lambda: overview.tables(shown), arguments)
+        return [g for g in shown if g["gateways"] or g["problem"]]  # all gateways of the others were deleted
+    return shown
 
 
 def overview_of(groups: Groups, key: GroupKey, patience_s: float = START_S) -> Dict[str, Any]:
@@ -205,5 +215,5 @@ def printed(value: Any, plain: Callable[[], str], arguments: Dict[str, Any], cod
 
 
 VERBS: Dict[str, Callable[[Groups, Dict[str, Any]], Result]] = {
-    "show": _show, "show-all": _show_all, "listeners": _listeners, "status": _status, "ok-to-stop": _ok_to_stop,
-    "history": _history, "fences": _fences}
+    "show": _show, "show-all": _show_all, "listeners": _listeners, "ls": _ls, "status": _status,
+    "ok-to-stop": _ok_to_stop, "history": _history, "fences": _fences}

@@ -64,6 +64,9 @@ def test_status_shows_who_serves_what_as_json_and_as_a_table(pair):
     assert [(g['id'], g['phase'], g['holder'], g['namespaces'], g['why']) for g in group['ana_groups']] == [
         (1, 'ACTIVE', 'gw1', 2, ''), (2, 'ACTIVE', 'gw2', 2, '')]
     assert GROUP in [g['group'] for g in look(mgr, 'status')['groups']], 'all groups, without arguments'
+    line, = look(mgr, 'ls', 'rbd', GROUP)['groups']
+    assert (line['available'], line['gateways'], line['optimized'], line['ana_groups']) == (2, 2, 2, 2)
+    assert f'rbd/{GROUP}' in mgr.ceph('nvmeof-ha', 'ls') and '2 of 2' in mgr.ceph('nvmeof-ha', 'ls', 'rbd')
     table = mgr.ceph('nvmeof-ha', 'status', 'rbd')
     assert f'rbd/{GROUP}  map ' in table and f'  gw1      AVAILABLE  {one.instance}' in table
 

@@ -51,6 +51,17 @@ def test_what_vstart_prints_can_be_used_and_vstop_leaves_nothing(tmp_path):
         processes = re.search(r'gw1: API .*; (.*)', started.stdout).group(1)
         assert re.match(r'warden \d+, agent \d+, target \d+$', processes), started.stdout
         assert processes in status.stdout
+        for line in re.findall(r'  (nvmeof-gw (?:subsystem|listener) add .*)', started.stdout):
+            made = run(str(SCRIPTS.parent / '.venv/bin' / line.split()[0]), *line.split()[1:],
+                       CEPH_NVMEOF_SERVER_ADDRESS=re.search(r'SERVER_ADDRESS=(\S+)', started.stdout).group(1),
+                       CEPH_NVMEOF_SERVER_PORT=re.search(r'SERVER_PORT=(\S+)', started.stdout).group(1))
+            assert made.returncode == 0, made.stdout
+        added = run(str(SCRIPTS / 'vstart.sh'), '--add', '--dir', str(directory))
+        assert added.returncode == 0 and 'gw2: API 127.0.0.3:' in added.stdout, added.stdout
+        assert 'listens in 1 subsystems\n    nqn.2016-06.io.spdk:example' in added.stdout
+        shown = run(*look.split(), '--format', 'json', CEPH_CONF=conf)
+        second = json.loads(shown.stdout)['groups'][0]['gateways'][1]
+        assert (second['id'], second['availability']) == ('gw2', 'AVAILABLE')
     finally:
         stopped = run(str(SCRIPTS / 'vstop.sh'), '--dir', str(directory))
     assert stopped.returncode == 0, stopped.stdout
@@ -62,6 +73,11 @@ def test_a_wrong_argument_is_refused_before_anything_starts(tmp_path):
     refused = run(str(SCRIPTS / 'vstart.sh'), '--gateways', '33', '--dir', str(tmp_path / 'v'))
     assert refused.returncode == 2 and '0 to 32' in refused.stdout, refused.stdout
     assert not (tmp_path / 'v').exists()
+
+
+def test_a_gateway_is_added_only_where_a_cluster_runs(tmp_path):
+    refused = run(str(SCRIPTS / 'vstart.sh'), '--add', '--dir', str(tmp_path))
+    assert refused.returncode == 1 and 'no cluster in' in refused.stdout, refused.stdout
 
 
 def test_vstop_of_a_directory_without_a_cluster_says_so(tmp_path):

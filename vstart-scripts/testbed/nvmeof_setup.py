@@ -5,7 +5,7 @@ Every method raises SetupRefused with the gateway's own words.
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import Any, List, Sequence
 
 import grpc
 
@@ -82,3 +82,19 @@ class GatewayApi:
             raise SetupRefused(f'the gateway at {self._where} refused {asked}: {answer.error_message} '
                                f'({answer.status})')
         return answer
+
+    def listened_in(self) -> List[str]:
+        """NQNs of the subsystems in which some gateway has a listener."""
+        subsystems = self.ask('list_subsystems', gateway_pb2.list_subsystems_req()).subsystems
+        return [s.nqn for s in subsystems
+                if self.ask('list_listeners', gateway_pb2.list_listeners_req(subsystem=s.nqn)).listeners]
+
+
+def listen_too(gateway: Gateway) -> List[str]:
+    """A listener of this gateway in every subsystem that has any; returns their NQNs."""
+    with GatewayApi(gateway) as api:
+        api.wait_ready()
+        found = api.listened_in()
+        for nqn in found:
+            api.create_listeners(nqn, [gateway])
+    return found

@@ -1,4 +1,4 @@
-"""vstart.sh: start a cluster with gateways for work by hand, or say which ones run.
+"""vstart.sh: start a cluster with gateways for work by hand, add a gateway to it, or say which ones run.
 
 What it starts stays up after it; vstop.sh ends it. A start that fails or is interrupted leaves nothing
 running, and says where the logs are.
@@ -30,6 +30,8 @@ def main(arguments: Optional[List[str]] = None) -> int:
     options = _options(arguments)
     if options.status:
         return _print_status()
+    if options.add:
+        return _add(options.dir)
     directory = options.dir or Path(tempfile.mkdtemp(prefix='nvmeof-ha-', dir='/tmp'))
     try:
         cluster = Cluster(directory, osds=options.osds)
@@ -55,8 +57,11 @@ def _options(arguments: Optional[List[str]]) -> argparse.Namespace:
                         help='gateways to start, gw1 at 127.0.0.2 and so on (default: %(default)s)')
     parser.add_argument('--osds', type=_number(1, 16), default=3, metavar='N', help='OSDs (default: %(default)s)')
     parser.add_argument('--dir', type=Path, help='directory for all files, empty or absent (default: a new one '
-                        'in /tmp)')
-    parser.add_argument('--status', action='store_true', help='only list what runs')
+                        'in /tmp); with --add that of the cluster (default: the one that runs)')
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument('--status', action='store_true', help='only list what runs')
+    instead.add_argument('--add', action='store_true', help='start one more gateway in a cluster that runs, with a '
+                         'listener in every subsystem that has any')
     return parser.parse_args(arguments)
 
 
@@ -83,8 +88,7 @@ def _start(cluster: Cluster, count: int) -> None:
             status_page.enable(cluster)
             cluster.enable_module(MODULE)
         for number in range(1, count + 1):
-            gateway = Gateway(cluster, f'gw{number}', f'127.0.0.{number + 1}',
-                              rebalance_period_s=REBALANCE_PERIOD_S)
+            gateway = _numbered(cluster, number)
             say(f'starting gateway {gateway.name} at {gateway.address}')
             gateway.create()
             gateways.append(gateway)
@@ -99,6 +103,43 @@ def _start(cluster: Cluster, count: int) -> None:
         if cluster.daemons:
             print(f'vstart: nothing was left running; the logs are in {cluster.directory}', file=sys.stderr)
         raise
+
+
+def _numbered(cluster: Cluster, number: int) -> Gateway:
+    return Gateway(cluster, f'gw{number}', f'127.0.0.{number + 1}', rebalance_period_s=REBALANCE_PERIOD_S)
+
+
+def _add(directory: Optional[Path]) -> int:
+    from . import nvmeof_setup   # needs the gateway's package, which --status does without
+    try:
+        cluster = _running(directory)
+        present = Gateway.attach_all(cluster)
+        names = {gateway.name for gateway in present}
+        number = next((n for n in range(1, MOST_GATEWAYS + 1) if f'gw{n}' not in names), 0)
+        if not number:
+            raise ClusterError(f'the cluster in {cluster.directory} has {MOST_GATEWAYS} gateways, as many as a group may')
+        gateway = _numbered(cluster, number)
+        gateway.create()
+        gateway.start()
+        gateway.wait_available()
+        found = nvmeof_setup.listen_too(gateway)
+    except (ClusterError, CommandFailed, WaitTimeout, nvmeof_setup.SetupRefused, OSError) as error:
+        print(f'vstart: {error}', file=sys.stderr)
+        return 1
+    _print_gateways([gateway])
+    print(f'  listens in {len(found)} subsystems' + ''.join(f'\n    {nqn}' for nqn in found))
+    return 0
+
+
+def _running(directory: Optional[Path]) -> Cluster:
+    """Raises ClusterError."""
+    if directory:
+        return Cluster.attach(directory.resolve())
+    directories = [found for found in running_clusters() if (found / MARK).exists()]
+    if len(directories) != 1:
+        raise ClusterError('which cluster? choose one with --dir: ' + ', '.join(map(str, directories)) if directories
+                           else 'no cluster that vstart.sh started runs')
+    return Cluster.attach(directories[0])
 
 
 def _print_what_to_try(cluster: Cluster) -> None:
@@ -125,6 +166,7 @@ def _print_what_to_try(cluster: Cluster) -> None:
         if target:
             print(f'  kill -9 {target}     # {first.name} loses its target: look at `status` again\n'
                   '  ceph nvmeof-ha history     # what happened then, and how long each part took')
+        print(f'  {REPOSITORY}/vstart-scripts/vstart.sh --add --dir {cluster.directory}     # one more gateway')
     else:
         print('\nWhat to try next:\n  ceph -s')
     print(f'  {REPOSITORY}/vstart-scripts/vstop.sh --dir {cluster.directory}')
