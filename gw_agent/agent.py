@@ -135,7 +135,7 @@ class Agent:
             return beacon, None
         return Beacon(gateway=beacon.gateway, instance=beacon.instance, sequence=0, version=run.plan.version,
                       target=TargetState.STARTING if self._stuck.held_back(run.instance) else run.state,
-                      stuck=self._stuck.why(run.instance), leaving=beacon.leaving, addresses=run.contexts.addresses,
+                      stuck=self._stuck.why(run.instance), leaving=beacon.leaving, addresses=run.contexts.news,
                       confirmations=run.plan.confirmations, reaped=beacon.reaped, digest=digest(run.subsystems),
                       load=run.load, connections=run.connections, exposed=beacon.exposed,
                       notes=beacon.notes), run.subsystems

@@ -84,8 +84,15 @@ class Contexts:
 
     @property
     def addresses(self) -> FrozenSet[str]:
-        """Of all contexts, for beacons."""
+        """Of all contexts."""
         return frozenset(address for c in self._contexts for address in c.addresses)
+
+    @property
+    def news(self) -> FrozenSet[str]:
+        """Addresses that the agreed map does not name yet, for beacons: the mgr forgets none while the instance lives, and
+        a target with thousands of images has many."""
+        record = self._committed()
+        return self.addresses - (frozenset() if record is None else record.addresses)
 
     @property
     def names(self) -> Tuple[str, ...]:

@@ -123,8 +123,10 @@ def test_contexts_hold_no_more_images_than_the_settings_say(bench: Bench) -> Non
         while len(contexts.addresses) < 2:
             await asyncio.wait([more], timeout=0.01)
         assert contexts.permitted_addresses < contexts.addresses, "what runs goes on while the new one waits"
+        assert contexts.news == contexts.addresses - bench.named, "beacons tell the mgr what it does not know"
         bench.commit(contexts.addresses)
         assert await more == "nvmeof_ha.1"
+        assert not contexts.news
         contexts.released("bdev_3")
         assert await contexts.context_for("bdev_other") == "nvmeof_ha.0"
     bench.run(use)

@@ -63,6 +63,7 @@ class Beacon:
 
     ``version``: the newest map whose restrictions are all applied.  ``reaped``: instances of this gateway whose
     process this warden has seen end.  ``stuck``: I/O makes no progress although the cluster looks healthy.
+    ``addresses``: of the target's RADOS clients; those that the agreed map names already may be left out.
     ``subsystems`` is None unless the ack asked for the full list; ``digest`` names it.  ``connections``: of hosts, each
     counted once for each subsystem.  ``exposed``: what is open to anybody by somebody's choice, one text each; said to
     operators, nothing is decided by it.
