@@ -13,6 +13,7 @@ from typing import Callable, Iterator, List
 
 import pytest
 
+from background import Background
 from conformance import check
 from layer_figures import LayerFigures
 from testbed.cluster import Cluster
@@ -26,6 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Background(), 'background')
     config.pluginmanager.register(LayerFigures(config.getoption('--json')), 'layer_figures')
     # By default SIGTERM ends the interpreter at once, and the cluster would stay behind.
     signal.signal(signal.SIGTERM, lambda *_: pytest.exit('ended by SIGTERM', returncode=143))
@@ -35,7 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
-    """What needs no shared cluster comes first: else it would run beside an idle one, which takes half a core."""
+    """What needs no shared cluster comes first: else it would run beside an idle one, which takes half a core.  (What is
+    computed in the background comes after all.)"""
     shared = {item.path for item in items if 'cluster' in getattr(item, 'fixturenames', ())}
     items.sort(key=lambda item: item.path in shared)
 

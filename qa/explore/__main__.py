@@ -7,7 +7,7 @@ import json
 import multiprocessing
 import sys
 import time
-from concurrent.futures import as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import List
 
@@ -26,9 +26,10 @@ def main() -> int:
     began = time.monotonic()
     results: List[Result] = []
     names = [scope.name for scope in SCOPES if chosen.scope in scope.name]
-    for future in as_completed(begin(chosen.jobs, names, chosen.states).values()):
-        results.append(future.result())
-        print(results[-1], flush=True)
+    with ProcessPoolExecutor(chosen.jobs, multiprocessing.get_context("spawn")) as pool:
+        for future in as_completed(begin(pool, names, chosen.states).values()):
+            results.append(future.result())
+            print(results[-1], flush=True)
     total = figures(results, began)
     print(f"{total['states']} states, {total['edges']} edges, {total['lists']} lists of actions interrupted in "
           f"{total['deaths']} ways, {total['violations']} violations, {total['seconds']} s")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import time
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional
 
 from .scopes import SCOPES
@@ -32,14 +31,11 @@ def explore(name: str, most_states: Optional[int] = None) -> Result:
         return Result(name, Found(), str(violation))
 
 
-def begin(jobs: int, names: Iterable[str], most_states: Optional[int] = None) -> "Dict[str, Future[Result]]":
-    """Explore these scopes in ``jobs`` processes, the longest first; each is a future from now on."""
-    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+def begin(pool: Executor, names: Iterable[str], most_states: Optional[int] = None) -> "Dict[str, Future[Result]]":
+    """Have the pool explore these scopes, the longest first; each is a future from now on."""
     wanted = set(names)
     order = sorted((s for s in SCOPES if s.name in wanted), key=lambda s: -s.seconds)
-    futures = {scope.name: pool.submit(explore, scope.name, most_states) for scope in order}
-    pool.shutdown(wait=False)
-    return futures
+    return {scope.name: pool.submit(explore, scope.name, most_states) for scope in order}
 
 
 def figures(results: List[Result], began: float) -> Dict[str, Any]:

@@ -4,7 +4,8 @@ its actions is replaced without harm."""
 from __future__ import annotations
 
 import time
-from typing import List
+from concurrent.futures import Executor, Future
+from typing import Dict, List
 
 import pytest
 
@@ -12,25 +13,22 @@ from . import figures as counting
 from .figures import Result, begin
 from .scopes import SCOPES
 
-JOBS = 2
-
+UNDER_WAY: "Dict[str, Future[Result]]" = {}
 RESULTS: List[Result] = []
+BEGAN = time.monotonic()
 
 
-@pytest.fixture(scope="module")
-def running(request):
-    """When it began, and the scopes of the tests that are wanted, under way."""
-    chosen = [item.callspec.params.get("scope") for item in request.session.items if hasattr(item, "callspec")]
-    futures = begin(JOBS, [scope.name for scope in SCOPES if scope in chosen])
-    yield time.monotonic(), futures
-    for future in futures.values():
-        future.cancel()
+def explore(pool: Executor, items: List[pytest.Item]) -> None:
+    """The scopes of the tests that are wanted."""
+    chosen = [item.callspec.params["scope"] for item in items]
+    UNDER_WAY.update(begin(pool, [scope.name for scope in SCOPES if scope in chosen]))
 
 
+@pytest.mark.in_background(begin=explore)
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("scope", SCOPES, ids=lambda scope: scope.name)
-def test_every_state_is_safe_and_heals(scope, running, say):
-    result = running[1][scope.name].result()
+def test_every_state_is_safe_and_heals(scope, say):
+    result = UNDER_WAY[scope.name].result()
     say(str(result))
     RESULTS.append(result)
     assert not result.violation, result.violation
@@ -39,9 +37,10 @@ def test_every_state_is_safe_and_heals(scope, running, say):
     assert found.complete or found.states == scope.most_states
 
 
-def test_enough_was_explored(running, say, figures):
-    total = counting.figures(RESULTS, running[0])
+@pytest.mark.in_background
+def test_enough_was_explored(say, figures):
+    total = counting.figures(RESULTS, BEGAN)
     figures(**{name: total[name] for name in ("states", "edges", "lists", "deaths")})
     say(f"{total['states']} states, {total['edges']} edges, {total['lists']} lists of actions interrupted in "
-        f"{total['deaths']} ways, {total['seconds']} s")
+        f"{total['deaths']} ways")
     assert len(RESULTS) < len(SCOPES) or total["states"] >= 200_000

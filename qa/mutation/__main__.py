@@ -8,10 +8,11 @@ import multiprocessing
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .mutants import MUTANTS
-from .run import judge_all, remember
+from .run import begin, remember
 
 
 def main() -> int:
@@ -23,12 +24,14 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     arguments = parser.parse_args()
     began, outcomes = time.monotonic(), []
-    for outcome in judge_all([m for m in MUTANTS if arguments.only in m.name], arguments.jobs):
-        outcomes.append(outcome)
-        verdict = outcome.broken or f"{outcome.layer} {outcome.what}".strip() or "SURVIVED"
-        print(f"{outcome.seconds:6.1f} s  {outcome.mutant.name}: {verdict}", flush=True)
-        if arguments.verbose:
-            print("\n".join(f"          {line}" for line in outcome.found.splitlines()[:12]))
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        for future in begin(pool, [m for m in MUTANTS if arguments.only in m.name]):
+            outcome = future.result()
+            outcomes.append(outcome)
+            verdict = outcome.broken or f"{outcome.layer} {outcome.what}".strip() or "SURVIVED"
+            print(f"{outcome.seconds:6.1f} s  {outcome.mutant.name}: {verdict}", flush=True)
+            if arguments.verbose:
+                print("\n".join(f"          {line}" for line in outcome.found.splitlines()[:12]))
     if arguments.remember and not arguments.only:
         remember(outcomes)
     by_layer = Counter(o.layer for o in outcomes if o.layer)

@@ -11,9 +11,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from pathlib import Path
-from typing import Dict, Iterable, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from .copies import QA, Mutant, mutate
 from .layers import LAYERS, NOTICED
@@ -87,13 +87,13 @@ def judge(mutant: Mutant, first: Sequence[Check] = (), then: Sequence[Check] = E
     return Outcome(mutant, time.monotonic() - began)
 
 
-def judge_all(mutants: Iterable[Mutant], jobs: int) -> Iterable[Outcome]:
+def begin(pool: Executor, mutants: Iterable[Mutant]) -> "List[Future[Outcome]]":
+    """Have the pool judge these mutants; each is a future from now on."""
     known = remembered()
-    with ThreadPoolExecutor(jobs) as pool:
-        yield from pool.map(lambda mutant: judge(mutant, [known[m] for m in [mutant.name] if m in known]), mutants)
+    return [pool.submit(judge, mutant, [known[m] for m in [mutant.name] if m in known]) for mutant in mutants]
 
 
-def judge_unchanged() -> Outcome:
+def begin_unchanged(pool: Executor) -> "List[Future[Outcome]]":
     """A copy without a change is put before everything that noticed a mutant; who notices it is wrong.  (That the code as
     it is passes the rest of each layer is what the layer's own tests say.)"""
-    return judge(UNCHANGED, sorted(set(remembered().values())), then=())
+    return [pool.submit(judge, UNCHANGED, [check], ()) for check in sorted(set(remembered().values()))]

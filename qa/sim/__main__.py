@@ -29,11 +29,10 @@ def simulate(seeds: Iterable[int], jobs: int, told_every: int = 0) -> Dict[str, 
     ``told_every``: print each failure when it is found, and how far it has come after so many seeds; 0: print nothing.
     """
     began = time.monotonic()
-    figures: Dict[str, Any] = {"layer": "sim", "seeds": 0, "violations": 0, "simulated_hours": 0.0, "promotions": 0,
-                               "excused_overlaps": 0, "slowest_settled_s": 0.0, "seconds": 0.0, "failed": []}
+    figures = {**nothing(), "seconds": 0.0}
     with multiprocessing.Pool(jobs) as pool:
         for result in pool.imap_unordered(runs.run, seeds, chunksize=4):
-            _count(figures, result)
+            count(figures, result)
             figures["seconds"] = round(time.monotonic() - began, 1)
             if told_every and result.problem:
                 print(f"seed {result.seed}: {result.problem}\n{result.timeline}\n", flush=True)
@@ -42,7 +41,14 @@ def simulate(seeds: Iterable[int], jobs: int, told_every: int = 0) -> Dict[str, 
     return figures
 
 
-def _count(figures: Dict[str, Any], result: runs.Result) -> None:
+def nothing() -> Dict[str, Any]:
+    """Figures of no seed."""
+    return {"layer": "sim", "seeds": 0, "violations": 0, "simulated_hours": 0.0, "promotions": 0, "excused_overlaps": 0,
+            "slowest_settled_s": 0.0, "failed": []}
+
+
+def count(figures: Dict[str, Any], result: runs.Result) -> None:
+    """Add one seed's."""
     figures["seeds"] += 1
     figures["simulated_hours"] += result.simulated_s / 3600
     figures["promotions"] += result.promotions
