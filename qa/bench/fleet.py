@@ -25,13 +25,13 @@ from nvmeof_ha.core.release import RELEASE
 
 BEACON_S = 0.5
 NOTIFY_TIMEOUT_MS = 2000
-OUTSTANDING_PER_OBJECT = 6
+OUTSTANDING_PER_OBJECT, OUTSTANDING_READS = 6, 4 * register.SEATS   # of each gateway, as real ones limit themselves
 _NO_SEQUENCE = '"sequence":0'
 _SAID = {Phase.PROMOTING: Outcome.OPTIMIZED, Phase.DRAINING: Outcome.DRAINED}
 
 
 class FleetGateway:
-    """One gateway; ``silent``: its host is gone."""
+    """One gateway.  ``silent``: its host is gone.  ``reads``: of seats that are under way."""
 
     def __init__(self, group: FleetGroup, name: str, address: str, subsystems: Tuple[Subsystem, ...]) -> None:
         self.group, self.name, self.address, self.subsystems = group, name, address, subsystems
@@ -39,6 +39,7 @@ class FleetGateway:
         self.sequence = 0
         self.silent = False
         self.full_wanted = True
+        self.reads = 0
         self.confirmed: Tuple[Confirmation, ...] = ()
         self._parts: Tuple[str, str] = ('', '')
 
@@ -179,7 +180,7 @@ class Fleet:
             return
         group = gateway.group
         if self._reads or group.map is None:
-            self._read(group)
+            self._read(gateway)
         if gateway.instance is not None and group.map is not None:
             self._notify(gateway, gateway.sequence % register.SEATS)
 
@@ -187,19 +188,24 @@ class Fleet:
         """Every gateway of the group was woken."""
         for gateway in group.gateways:
             if not gateway.silent:
-                self._read(group)
+                self._read(gateway)
 
-    def _read(self, group: FleetGroup) -> None:
-        for seat, name in enumerate(group.seats):
+    def _read(self, gateway: FleetGateway) -> None:
+        if gateway.reads >= OUTSTANDING_READS:
+            return
+        for seat, name in enumerate(gateway.group.seats):
             operation = rados.ReadOp()
             operation.create()
             values, _ = self._ioctx.get_omap_vals_by_keys(operation, (register.MAP_KEY,))
 
             def done(completion: Any, seat: int = seat, operation: Any = operation, values: Any = values) -> None:
-                self._queue.put(partial(self._was_read, group, seat, completion, operation, values))
+                self._queue.put(partial(self._was_read, gateway, seat, completion, operation, values))
+            gateway.reads += 1
             self._ioctx.operate_aio_read_op(operation, name, done, None)
 
-    def _was_read(self, group: FleetGroup, seat: int, completion: Any, operation: Any, values: Any) -> None:
+    def _was_read(self, reader: FleetGateway, seat: int, completion: Any, operation: Any, values: Any) -> None:
+        reader.reads -= 1
+        group = reader.group
         found = {} if completion.get_return_value() else dict(values)
         operation.release()
         if register.MAP_KEY in found and group.take(seat, found[register.MAP_KEY]):

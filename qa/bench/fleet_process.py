@@ -24,7 +24,8 @@ from .fleet import Fleet
 
 NAMESPACES = 8
 """In each ANA group."""
-ANSWER_S = 60.0
+UNLIMITED = {'objecter_inflight_ops': '1000000', 'objecter_inflight_op_bytes': '4000000000'}
+"""One client speaks for many: what limits one must not stall them all."""
 
 
 class FleetProcess:
@@ -86,7 +87,7 @@ def _carry_out(fleet: Fleet, request: Dict[str, Any]) -> Any:
 
 def main(arguments: List[str]) -> None:
     conf, reads = arguments
-    with rados.Rados(name=ADMIN, conffile=conf) as client:
+    with rados.Rados(name=ADMIN, conffile=conf, conf=UNLIMITED) as client:
         fleet = Fleet(client, POOL, reads == '1')
 
         def listen() -> None:
