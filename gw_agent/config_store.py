@@ -140,7 +140,7 @@ class ConfigStore:
 
     async def close(self) -> None:
         """Ends the watch and gives the threads back."""
-        await self._lock_given_back()
+        await self.lock_given_back()
         watch, self._watch = self._watch, None
         if watch is not None:
             try:
@@ -166,7 +166,7 @@ class ConfigStore:
         and nothing is stored. Raises StoreBusy, StoreUnavailable.
         """
         async with self._changing:
-            await self._lock_given_back()
+            await self.lock_given_back()
             await self._take_lock()
             try:
                 for _ in range(CONFLICT_RETRIES):
@@ -222,7 +222,8 @@ class ConfigStore:
                                 f"{LOCK_WAIT_S:.0f} s; try again, or see who with `rados lock info`")
             await asyncio.sleep(LOCK_RETRY_S)
 
-    async def _lock_given_back(self) -> None:
+    async def lock_given_back(self) -> None:
+        """Returns when nothing is left of the last change."""
         if self._giving_back is not None:
             await asyncio.wait([self._giving_back])
 

@@ -78,11 +78,14 @@ class Stage:
                 **with_rpc(self.target.path, self._look_at_target)}
 
     def sizes(self) -> Dict[str, int]:
-        """Of the images, by name."""
+        """Of the images, by name; not of one that goes to the trash meanwhile."""
         found = {}
         for name in self._images & set(rbd.RBD().list(self._ioctx)):
-            with rbd.Image(self._ioctx, name, read_only=True) as image:
-                found[name] = image.size()
+            try:
+                with rbd.Image(self._ioctx, name, read_only=True) as image:
+                    found[name] = image.size()
+            except rbd.ImageNotFound:
+                pass
         return found
 
     def version(self) -> int:
@@ -154,7 +157,7 @@ class Stage:
     def reset(self) -> None:
         """As remembered."""
         for entry in self._trash():
-            rbd.RBD().trash_restore(self._ioctx, entry["id"], entry["name"])
+            wait_until(lambda entry=entry: self._restored(entry), WAIT_S, f"image {entry['name']} to be restored")
         with rados.WriteOpCtx() as operation:
             version = str(self.version() + 1)
             self._ioctx.remove_omap_keys(operation, tuple(self._stored().keys() - self._omap.keys()))
@@ -179,6 +182,14 @@ class Stage:
         except rados.TimedOut:
             pass
         self._ioctx.close()
+
+    def _restored(self, entry: Dict[str, Any]) -> bool:
+        """False: it is still on its way to the trash."""
+        try:
+            rbd.RBD().trash_restore(self._ioctx, entry["id"], entry["name"])
+        except rbd.ImageBusy:
+            return False
+        return True
 
     def _removed(self, name: str) -> bool:
         try:

@@ -85,5 +85,6 @@ def _live(told: Connection, place: Place, call: Call, fault: Fault) -> None:
         with gateway:
             steps.armed = True
             reply = gateway.answer(call.verb, call.message())
+            gateway.run(gateway.store.lock_given_back())
             told.send(Told(reply.status, reply.error_message, steps.taken))
             os._exit(0)   # what still goes on (a notification may wait for a dead watcher) is of no interest
