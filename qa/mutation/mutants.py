@@ -8,7 +8,7 @@ from .copies import Mutant, Patch
 
 MACHINE, EMISSION, INTENT = "nvmeof_ha/core/machine.py", "nvmeof_ha/core/emission.py", "nvmeof_ha/core/intent.py"
 REGISTER, GATEWAY, LEASE = "nvmeof_ha/core/register.py", "nvmeof_ha/core/gateway.py", "nvmeof_ha/core/lease.py"
-PLACEMENT, DETECTOR = "nvmeof_ha/core/placement.py", "nvmeof_ha/core/detector.py"
+PLACEMENT, DETECTOR, REST = "nvmeof_ha/core/placement.py", "nvmeof_ha/core/detector.py", "nvmeof_ha/core/rest.py"
 MOVES = "gw_agent/moves.py"
 LOCATIONS, REBUILD = "nvmeof_ha/core/locations.py", "nvmeof_ha/core/rebuild.py"
 STANDBY, SIM_AGENT = "nvmeof_ha/core/standby.py", "sim/agent.py"
@@ -196,6 +196,9 @@ DOUBTS: Tuple[Mutant, ...] = (
         "    limit_s = timing.suspect_s * (2 if mass else 1)\n", "    limit_s = timing.suspect_s\n"),
     one("a warden that was paused kills its target for the silence", LEASE,
         "        if now - self.looked_s > self.timing.beacon_s:\n", "        if False:\n"),
+    one("a gateway may fall silent while all is well", REST, "\n            and fades_in_s(after, now) > 0)", ")"),
+    one("what a beacon has changed beside the map is not acted on while all is well", REST,
+        " and _decisive(after.soft) == _decisive(before.soft)", ""),
 )
 
 STANDBYS: Tuple[Mutant, ...] = (
