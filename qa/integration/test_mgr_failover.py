@@ -162,7 +162,7 @@ def test_after_kill_of_the_mgr_io_goes_on_and_the_standby_takes_over(mgr, seats_
             seats.wait_for(lambda m: serving(m, 1) == 'gw2', 30, 'a failover by the new mgr')
     finally:
         mgr.ceph('config', 'rm', 'mon', 'mon_mgr_beacon_grace')
-        wait_until(lambda: mgr._mgrs_up(), 60, 'both mgrs up')
+        wait_until(lambda: mgr.mgrs_up(), 60, 'both mgrs up')
 
 
 def test_a_second_machine_with_the_id_of_a_living_gateway_is_told_so_and_the_first_is_not_disturbed(mgr, seats_of):

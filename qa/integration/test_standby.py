@@ -43,7 +43,7 @@ class Stage(NamedTuple):
         return dump['active_gid'], self.cluster.daemons[f"mgr.{dump['active_name']}"]
 
     def all_mgrs_up(self) -> bool:
-        return self.cluster._mgrs_up()
+        return self.cluster.mgrs_up()
 
     def log_tails(self) -> str:
         return f'{self.cluster.log_tails()}\n{self.pair.log_tails()}'

@@ -16,10 +16,12 @@ import subprocess
 import tempfile
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Container, Dict, List, Optional, Set
 
 from . import ceph_conf
+from .ceph_client import ADMIN, CephClient, CommandFailed, connected
 from .ceph_install import CephInstall, make_mgr_module_farm
 from .daemon import CLEAN_ENVIRONMENT, PROC, Daemon, stop_all
 from .place import Place
@@ -30,7 +32,6 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 STATE_FILE = 'testbed-state.json'
 STATE_VERSION = 3
 POOL = 'rbd'
-ADMIN = 'client.admin'
 TRACED_MODULE = 'nvmeof_ha'   # logs every step, so that it can be replayed (qa/conformance)
 LONGEST_SOCKET_NAME = len('client.nvmeof.0123456789.asok')
 LONGEST_SOCKET_PATH = 107   # sizeof(sockaddr_un.sun_path) - 1
@@ -45,18 +46,6 @@ KEY_CAPS = {   # by daemon type; all but users' keys are made before the mons' f
 
 class ClusterError(RuntimeError):
     """The cluster could not be made, started or found."""
-
-
-class CommandFailed(RuntimeError):
-    """A command ended with an error, or (`rc` None) gave no answer in time."""
-
-    def __init__(self, argv: List[str], rc: Optional[int], stdout: str, stderr: str) -> None:
-        outcome = 'gave no answer in time' if rc is None else f'ended with {rc}'
-        super().__init__(f'`{" ".join(argv)}` {outcome}: {stderr.strip() or stdout.strip() or "(no output)"}')
-        self.argv = argv
-        self.rc = rc
-        self.stdout = stdout
-        self.stderr = stderr
 
 
 class Cluster:
@@ -120,11 +109,13 @@ class Cluster:
             self._write_files(install)
             progress(f'starting {len(self._mon_names)} mon, {len(self._mgr_names)} mgr')
             self._start_mons_and_mgrs(install)
-            progress(f'starting {len(self._osd_uuids)} osd')
-            self._start_osds()
-            progress(f'making pool {POOL}')
-            self._make_pool()
-            self._wait(self._mgrs_up, 60, 'an active mgr and its standbys')
+            with connected(self.conf) as client:
+                progress(f'starting {len(self._osd_uuids)} osd')
+                self._start_osds(client)
+                progress(f'making pool {POOL}')
+                client.mon('osd pool create', pool=POOL)
+                self.run('rbd', 'pool', 'init', POOL)
+                self._wait(lambda: self.mgrs_up(client), 60, 'an active mgr and its standbys')
         except BaseException:
             self.stop()
             raise
@@ -194,16 +185,16 @@ class Cluster:
             (self.directory / 'mgr' / name).mkdir()
             self._start_daemon('mgr', name, environment)
 
-    def _start_osds(self) -> None:
+    def _start_osds(self, client: CephClient) -> None:
         with ThreadPoolExecutor(max_workers=8) as pool:
-            list(pool.map(self._start_osd, range(len(self._osd_uuids)), self._osd_uuids))
-        self._wait(self._osds_up, 60, 'all OSDs up')
+            list(pool.map(partial(self._start_osd, client), range(len(self._osd_uuids)), self._osd_uuids))
+        self._wait(lambda: client.mon_json('osd stat')['num_up_osds'] == len(self._osd_uuids), 60, 'all OSDs up')
 
-    def _start_osd(self, number: int, osd_uuid: str) -> None:
+    def _start_osd(self, client: CephClient, number: int, osd_uuid: str) -> None:
         (self.directory / 'osd' / str(number)).mkdir()
         self.run('ceph-osd', '--conf', str(self.conf), '-i', str(number), '--mkfs', '--no-mon-config',
                  '--osd-uuid', osd_uuid)
-        self.ceph('osd', 'new', osd_uuid, str(number))
+        client.mon('osd new', uuid=osd_uuid, id=number)
         self._start_daemon('osd', str(number))
 
     def _start_daemon(self, kind: str, name: str, environment: Optional[Dict[str, str]] = None) -> None:
@@ -215,10 +206,6 @@ class Cluster:
         daemon.on_start = self._save
         self.daemons[daemon.name] = daemon
         daemon.start()
-
-    def _make_pool(self) -> None:
-        self.ceph('osd', 'pool', 'create', POOL)
-        self.run('rbd', 'pool', 'init', POOL)
 
     # -- state for other processes --------------------------------------------------------------------
 
@@ -301,33 +288,32 @@ class Cluster:
         """
         if not (self.directory / 'mgr-modules' / name).exists():
             raise ClusterError(f'no mgr module {name}: neither Ceph brings it nor is it in {self._modules_dir}')
-        dump = self.ceph_json('mgr', 'dump')
-        if name in dump['modules']:
-            return
-        if name == TRACED_MODULE:
-            self.ceph('config', 'set', 'mgr', f'mgr/{name}/trace', 'true')
+        with connected(self.conf) as client:
+            dump = client.mon_json('mgr dump')
+            if name in dump['modules']:
+                return
+            if name == TRACED_MODULE:
+                client.mon('config set', who='mgr', name=f'mgr/{name}/trace', value='true')
 
-        def enable() -> bool:
-            # Refused while the mgr map does not list the module yet, or a standby does not.
-            self.ceph('mgr', 'module', 'enable', name)
-            return True
+            def enable() -> bool:
+                # Refused while the mgr map does not list the module yet, or a standby does not.
+                client.mon('mgr module enable', module=name)
+                return True
 
-        def restarted() -> bool:
-            return self._mgrs_up() and self.ceph_json('mgr', 'dump')['active_gid'] != dump['active_gid']
-        self._wait(enable, timeout_s, f'mgr module {name} to be enabled')
-        self._wait(restarted, timeout_s, f'the mgrs to come back with module {name}')
+            def restarted() -> bool:
+                return self.mgrs_up(client) and client.mon_json('mgr dump')['active_gid'] != dump['active_gid']
+            self._wait(enable, timeout_s, f'mgr module {name} to be enabled')
+            self._wait(restarted, timeout_s, f'the mgrs to come back with module {name}')
 
     def active_mgr(self) -> str:
         """Name of the active mgr (`x`), '' when there is none at the moment."""
         dump = self.ceph_json('mgr', 'dump')
         return dump['active_name'] if dump['available'] else ''
 
-    def _mgrs_up(self) -> bool:
-        dump = self.ceph_json('mgr', 'dump')
+    def mgrs_up(self, client: Optional[CephClient] = None) -> bool:
+        """An active mgr and all standbys; `client`: a connection to ask over, if there is one."""
+        dump = client.mon_json('mgr dump') if client else self.ceph_json('mgr', 'dump')
         return dump['available'] and len(dump['standbys']) == len(self._mgr_names) - 1
-
-    def _osds_up(self) -> bool:
-        return self.ceph_json('osd', 'stat')['num_up_osds'] == len(self._osd_uuids)
 
     def _wait(self, condition: Callable[[], bool], timeout_s: float, what: str) -> None:
         """Wait, but not for a daemon that has died."""

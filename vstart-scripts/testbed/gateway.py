@@ -14,7 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
-from .cluster import POOL, REPOSITORY, Cluster, CommandFailed
+from .ceph_client import CephClient, CommandFailed, connected
+from .cluster import POOL, REPOSITORY, Cluster
 from .daemon import PROC, Daemon, ProcessIdentity
 from .place import Place
 from .ports import free_ports
@@ -176,9 +177,11 @@ class Gateway:
             return 'agent'
         return ''
 
-    def availability(self) -> str:
-        """What the module says of this gateway (AVAILABLE, ...), '' when it does not know it."""
-        shown = json.loads(nvme_gw(self.cluster, 'show', POOL, self.group, '--format', 'json'))
+    def availability(self, client: Optional[CephClient] = None) -> str:
+        """What the module says of this gateway (AVAILABLE, ...), '' when it does not know it.  `client`: a connection to
+        ask over, if there is one."""
+        shown = json.loads(nvme_gw(self.cluster, 'show', POOL, self.group, '--format', 'json') if client is None else
+                           client.mgr(f'{nvme_gw_prefix(self.cluster)} show', pool=POOL, group=self.group, format='json'))
         for gateway in shown.get('Created Gateways:', []):
             if gateway['gw-id'] == self.name:
                 return gateway['Availability']
@@ -186,9 +189,10 @@ class Gateway:
 
     def wait_available(self, timeout_s: float = 60) -> None:
         """Wait until the module counts on this gateway. Raises WaitTimeout."""
-        wait_until(lambda: self.availability() == 'AVAILABLE', timeout_s,
-                   f'gateway {self.name} to become AVAILABLE (see {self.warden.log})', interval_s=0.3,
-                   not_yet=(CommandFailed, ValueError))
+        with connected(self.cluster.conf) as client:
+            wait_until(lambda: self.availability(client) == 'AVAILABLE', timeout_s,
+                       f'gateway {self.name} to become AVAILABLE (see {self.warden.log})', interval_s=0.3,
+                       not_yet=(CommandFailed, ValueError))
 
     def log_tails(self, lines: int = 40) -> str:
         return self.warden.log_tail(lines)
