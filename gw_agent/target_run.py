@@ -38,6 +38,10 @@ log = logging.getLogger(__name__)
 
 CONNECT_RETRY_S = 0.05
 LOOK_S = 1.0
+LOOK_PAUSE_FACTOR = 30
+"""A target that has much is looked at more seldom, as hosts' I/O waits while it tells: a look, and so many times as long"""
+LONGEST_LOOK_S = 4.0
+"""of nothing; but often enough for who set something by hand."""
 LOOKS_FOR_ALL = 5
 """ANA states are read back at each look, subsystems and namespaces at each so manieth."""
 APPLY_RETRY_S = 1.0
@@ -63,7 +67,7 @@ class TargetRun:
         self._applying = asyncio.Lock()
         self._stored_fence = 0
         self._problems: FrozenSet[str] = frozenset()
-        self._completed = 0
+        self._completed, self._loaded_s = 0, 0.0
         self.instance = instance
         self.rpc: Optional[SpdkRpc] = None
         self.ana: Optional[AnaStates] = None
@@ -208,8 +212,10 @@ class TargetRun:
         assert self.rpc is not None and self.ana is not None and self._drain is not None
         failures = looks = 0
         iostat: Optional[Dict[str, Any]] = None
+        took_s = 0.0
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(min(max(LOOK_S, LOOK_PAUSE_FACTOR * took_s), LONGEST_LOOK_S))
+            begun_s = boottime_s()
             try:
                 looks += 1
                 changes = self.ana.changes
@@ -234,6 +240,7 @@ class TargetRun:
                 if failures >= TRANSIENT_FAILURES:
                     raise
                 log.info("%s", error)
+            took_s = boottime_s() - begun_s
 
     def _report_drift(self) -> None:
         """Only while nothing is being changed. A new listener is not drift: it starts inaccessible."""
@@ -249,7 +256,8 @@ class TargetRun:
         """I/O per second since the last look, and the connected hosts (one admin queue each, as have the `asking` ones,
         which stay connected to discovery and use no path), for the beacons."""
         completed = sum(group.get("completed_nvme_io", 0) for group in stats.get("poll_groups", ()))
-        self.load = max(0, int((completed - self._completed) / LOOK_S)) if self._completed else 0
+        before_s, self._loaded_s = self._loaded_s, boottime_s()
+        self.load = max(0, int((completed - self._completed) / (self._loaded_s - before_s))) if self._completed else 0
         self._completed = completed
         admin_queues = sum(group.get("current_admin_qpairs", 0) for group in stats.get("poll_groups", ()))
         self.connections = max(0, admin_queues - asking)

@@ -23,8 +23,8 @@ from .loaded_gateway import Shape
 from .standing_still import long_leases, standing_still
 from .steady_io import Compared, Round, SteadyHost, compare
 
-PAIRS = 15
-ROUND_S = 4.0
+PAIRS = 25
+ROUND_S = 3.0
 WARM_UP_S = 2.0
 QUEUES = 4
 NSID = 1

@@ -31,7 +31,7 @@ NQN = 'nqn.2016-06.io.spdk:loaded{}'
 HOST_NQN = 'nqn.2014-08.org.nvmexpress:uuid:6f1c5bd0-5a4e-4d0e-9c51-0a3d8e4f2b17'
 """The one host that may use the subsystems: what any host may use would be said in each beacon."""
 IMAGE_BYTES = 4 << 20
-STOP_S, SERVES_S, LOOK_S = 60.0, 200.0, 0.05
+STOP_S, SERVES_S, LOOK_S = 60.0, 600.0, 0.05
 
 
 class Shape(NamedTuple):
