@@ -21,13 +21,14 @@ from .bounded import Bounded, TookTooLong, Turns
 from .channel import Channel, Heard
 from .core import invariants, machine, rest, wire
 from .core.actions import Action, Commit, Fence, ForgetGateway, Reply, StoreDisasters, StoreGateway, Wake
-from .core.events import BeaconReceived, Committed, Deposed, Event, GatewayStored, SetTiming, Tick
+from .core.events import BeaconReceived, Committed, Deposed, Event, SetTiming, Tick
 from .core.model import NO_VERSION, Map, ModelError
 from .core.soft import State
 from .core.timing import TICK_S
 from .fencer import Fencer
 from .hearing import Hearing
-from .kv_records import CREATED, GroupKey, GroupRecord, KvWriter, RecordError, Records, encode_group, encode_map_copy
+from .group_store import GroupStore
+from .kv_records import CREATED, GroupKey, GroupRecord, RecordError, Records
 from .measures import Measured, Pace
 from .mon import Mons
 from .objects import GroupIo, NoSuchPool, Place, RadosFailed
@@ -40,7 +41,6 @@ from .trace import Trace
 
 RETRY_S = 2.0
 LIBRADOS_S = 5.0
-MAP_COPY_EVERY_S = 2.0
 GIVE_BACK_S = 1.0
 REPAIR_S = 8.0
 """For how long a repair that an operator asked for is tried."""
@@ -67,14 +67,14 @@ class GroupDriver:
         for lost seats to be rebuilt, within ``REPAIR_S``; maps that the driver before knew."""
         self.key = key
         self.status = Status()
-        self._records, self._gid = records, identity.gid
+        self._gid = identity.gid
         self._options, self._log = options, log
         self._trace = Trace(key, log, options.trace)
         self._io, self._put, self._answer, self._clock, self._watch = io, put, answer, clock, watch
         self._later: Deque[Any] = deque()
         self._stopping = False
         self._fencer = Fencer(mon, put, put, clock)
-        self._kv = KvWriter(mon, records, put, self._fencer.busy, clock)
+        self._store = GroupStore(key, mon, records, put, self._fencer.busy, clock)
         self._bounded = Bounded(self._pump)
         self._placement = SeatPlacement(key.group, mon, put, clock)
         self._attempt = TakeOver(key, identity, mon, io, self._pump, put)
@@ -82,11 +82,7 @@ class GroupDriver:
         self._seats: Optional[Seats] = None
         self._channel: Optional[Channel] = None
         self._state: Optional[State] = None
-        self._record = GroupRecord()
-        self._record_problems: List[str] = []
         self._adopted_problems: List[str] = []
-        self._copied = NO_VERSION
-        self._copy_at = 0.0
         self._hearing = Hearing(key, log, clock)
         self._pace = Pace()
         self.given_back = True
@@ -107,7 +103,7 @@ class GroupDriver:
 
     def keep(self, key: str, value: str) -> None:
         """Write this to the mon KV store, when there is nothing better to do."""
-        self._put(lambda: self._kv.write(key, value, lazy=True))
+        self._put(lambda: self._store.write_lazily(key, value))
 
     def measured(self) -> Measured:
         """So far, by any thread."""
@@ -161,7 +157,7 @@ class GroupDriver:
                 return False
             if self._seats is not None:
                 self._seats.poll()
-            self._kv.poll()
+            self._store.poll()
             item = yield min(left_s, TICK_S)
             if item is not None:
                 self._take_internal(item)
@@ -205,10 +201,10 @@ class GroupDriver:
         else:
             yield from self._attempt.make_objects(self._seats.place, list(record.seats))
         yield from self._bounded.call(self._io.wait_for_latest_osdmap, LIBRADOS_S, "fetch the newest OSD map")
-        gateways, self._record_problems = self._records.gateways(self.key)
+        gateways = self._store.gateways()
         adopted = yield from self._attempt.adopt(self._seats, writable, record, self._repair(gateways))
         self._adopted_problems = adopted.problems
-        for problem in self._adopted_problems + self._record_problems:
+        for problem in self._adopted_problems + self._store.unusable:
             self._log.warning("%s: %s", self.key, problem)
         found = adopted.found or Map(self.key.pool, self.key.group)
         self._log.info("%s: takes over at %s with ballot %d", self.key, found.version, adopted.ballot)
@@ -217,7 +213,7 @@ class GroupDriver:
                               "still write is fenced first", self.key)
         timing = self._options.timing or found.timing
         begun = (found, tuple(record.gateway for record in gateways), adopted.ballot, timing, self._clock(),
-                 self._options.failback_doubling, self._record.disasters)
+                 self._options.failback_doubling, record.disasters)
         state, actions = machine.begin(*begun)
         self._trace.began(*begun, state, actions)
         invariants.check_map(state.map)
@@ -232,19 +228,21 @@ class GroupDriver:
         """What a rebuilt map may be made from, if an operator asked for it just now."""
         if self._repair_with is None or self._clock() > self._repair_until:
             return None
-        copy = self._records.map_copy(self.key)
-        return Repair([*self._repair_with, *([copy] if copy else [])], gateways, self._record_problems)
+        return Repair(self._store.older_maps(self._repair_with), gateways, self._store.unusable)
 
     def _prepared_record(self) -> Turns[GroupRecord]:
         """The group's record, with seat names."""
-        record = self._records.group(self.key)
+        record = self._store.read()
         if record is None:
             raise NotNow("its record was removed from the mon KV store")
         if not record.seats:
             names = yield from self._attempt.choose_names(record.control_pool or self.key.pool)
             record = replace(record, seats=tuple(names))
-            yield from self._write_record(record)
-        self._record = record
+            done: List[bool] = []
+            self._store.keep(record, lambda: done.append(True))
+            if not (yield from self._pump(lambda: bool(done), LIBRADOS_S)):
+                raise NotNow(self._store.answers_not)
+        self._store.record = record
         return record
 
     def _open_seats(self, record: GroupRecord) -> Turns[Seats]:
@@ -262,12 +260,6 @@ class GroupDriver:
         except NoSuchPool:
             self._publish(pool_gone=True)
             raise NotNow(f"pool {pool!r} does not exist; delete the group's gateways") from None
-
-    def _write_record(self, record: GroupRecord) -> Turns[None]:
-        done: List[bool] = []
-        self._kv.write(self.key.record_key, encode_group(record), lambda: done.append(True))
-        if not (yield from self._pump(lambda: bool(done), LIBRADOS_S)):
-            raise NotNow(self._kv.problem or "the mon KV store did not answer")
 
     # -- serving ----------------------------------------------------------------------------------------------------
 
@@ -301,10 +293,9 @@ class GroupDriver:
         assert self._seats is not None and self._channel is not None and self._state is not None
         self._seats.poll()
         self._channel.poll(self._state.map.timing.beacon_s if self._state.map.running else UNHEARD_S)
-        self._kv.poll()
+        self._store.poll(self.status.committed)
         self._fencer.poll()
-        self._placement.poll(self._record.control_pool or self.key.pool, self._record.seats)
-        self._copy_map()
+        self._placement.poll(self._store.record.control_pool or self.key.pool, self._store.record.seats)
         if self._adopted_problems and self._seats.all_hold:
             self._adopted_problems = []  # what could not be read was replaced by a commit that the others have too
         if self._seats.pool_gone:
@@ -342,15 +333,10 @@ class GroupDriver:
             self._act(action)
         self._watch(event, state, now)
         if isinstance(event, Committed):
-            self._on_committed()
+            self._store.note_committed()
         self._prepare_ack()
         if not isinstance(event, BeaconReceived):  # what a beacon alone changes can be told with the next tick
             self._publish()
-
-    def _on_committed(self) -> None:
-        if self._record.state != CREATED:
-            self._record = self._record.created()
-            self._kv.write(self.key.record_key, encode_group(self._record))
 
     def _act(self, action: Action) -> None:
         assert self._seats is not None and self._channel is not None
@@ -362,16 +348,11 @@ class GroupDriver:
             self._log.warning("%s: fencing %s: %s", self.key, action.instance, ", ".join(sorted(action.addresses)))
             self._fencer.fence(action, self._options.blocklist_expire_s)
         elif isinstance(action, StoreGateway):
-            gateway = action.gateway
-            stored = GatewayStored(gateway.id, gateway.instance, gateway.addresses)
-            record = wire.GatewayRecord(gateway, action.unfenced)
-            self._kv.write(self.key.gateway_key(gateway.id), wire.encode_gateway_record(record),
-                           lambda: self._put(stored), lazy=not gateway.addresses)  # nothing can be permitted yet
+            self._store.keep_gateway(action, self._put)
         elif isinstance(action, ForgetGateway):
-            self._kv.write(self.key.gateway_key(action.gateway_id), None)
+            self._store.forget_gateway(action.gateway_id)
         elif isinstance(action, StoreDisasters):
-            self._record = replace(self._record, disasters=action.disasters)
-            self._kv.write(self.key.record_key, encode_group(self._record))
+            self._store.keep_disasters(action.disasters)
         elif isinstance(action, Reply):
             self._answer(action)
 
@@ -380,14 +361,6 @@ class GroupDriver:
         if self._state is not None:
             timing = options.timing or self._state.map.timing
             self._step(SetTiming(NOBODY, timing, options.failback_doubling))
-
-    def _copy_map(self) -> None:
-        committed, now = self.status.committed, self._clock()
-        if committed is None or committed.version == self._copied or now < self._copy_at:
-            return
-        self._copied, self._copy_at = committed.version, now + MAP_COPY_EVERY_S
-        for shard, value in enumerate(encode_map_copy(committed)):
-            self._kv.write(self.key.map_key(shard), value, lazy=True)
 
     # -- what others see --------------------------------------------------------------------------------------------
 
@@ -404,10 +377,9 @@ class GroupDriver:
 
     def _publish(self, **changes: Any) -> None:
         state, seats, channel = self._state, self._seats, self._channel
-        problems = self._record_problems + self._adopted_problems
+        problems = self._store.problems() + self._adopted_problems
         problems += seats.problems() if seats is not None else []
         problems += channel.problems() if channel is not None else []
-        problems += [self._kv.problem] if self._kv.problem else []
         committed = None if state is None else state.committed
         fenceless = () if state is None or committed is None else tuple(
             why for instance, why in state.soft.fence_errors.items() if committed.departure(instance) is not None)

@@ -10,7 +10,7 @@ MACHINE, EMISSION, INTENT = "nvmeof_ha/core/machine.py", "nvmeof_ha/core/emissio
 REGISTER, GATEWAY, LEASE = "nvmeof_ha/core/register.py", "nvmeof_ha/core/gateway.py", "nvmeof_ha/core/lease.py"
 PLACEMENT, DETECTOR, REST = "nvmeof_ha/core/placement.py", "nvmeof_ha/core/detector.py", "nvmeof_ha/core/rest.py"
 MOVES = "gw_agent/moves.py"
-LOCATIONS, REBUILD = "nvmeof_ha/core/locations.py", "nvmeof_ha/core/rebuild.py"
+ANSWERS, LOCATIONS, REBUILD = "nvmeof_ha/core/answers.py", "nvmeof_ha/core/locations.py", "nvmeof_ha/core/rebuild.py"
 STANDBY, SIM_AGENT = "nvmeof_ha/core/standby.py", "sim/agent.py"
 FENCER, SEATS, TAKEOVER = "nvmeof_ha/fencer.py", "nvmeof_ha/seats.py", "nvmeof_ha/takeover.py"
 
@@ -85,11 +85,11 @@ LEASES: Tuple[Mutant, ...] = (
     one("W counts from the last beacon, not from the stored suspicion", MACHINE,
         "now >= acked.at + state.map.lease_wait_s\n",
         "now >= state.soft.heard.get(gateway.id, acked.at) + state.map.lease_wait_s\n"),
-    one("a second suspicion goes on with the first one's W", MACHINE,
+    one("a second suspicion goes on with the first one's W", ANSWERS,
         "suspect_acked=note_acked(soft.suspect_acked, suspects, now)",
         "suspect_acked={**soft.suspect_acked, **note_acked(soft.suspect_acked, suspects, now), **{"
         "k: a._replace(version=suspects[k]) for k, a in soft.suspect_acked.items() if k in suspects}}"),
-    one("a new mgr takes the W of a suspicion it finds as over", MACHINE,
+    one("a new mgr takes the W of a suspicion it finds as over", ANSWERS,
         "suspect_acked=note_acked(soft.suspect_acked, suspects, now)",
         "suspect_acked=note_acked(soft.suspect_acked, suspects, now - committed.lease_wait_s if first else now)"),
     one("a shorter lease shortens W at once", INTENT,

@@ -8,7 +8,7 @@ from random import Random
 from typing import NamedTuple
 
 from nvmeof_ha import driver, fencer, takeover
-from nvmeof_ha.core import machine
+from nvmeof_ha.core import answers
 from nvmeof_ha.core.timing import BACKOFF_CAP_S
 
 from . import faults, mons
@@ -45,7 +45,7 @@ def liveness_s(group: Group) -> float:
     timing, state, now = group.timing, group.mgr.state, group.mgr.process.clock.now()
     take_over_s = 2 * takeover.ANSWER_S + driver.RETRY_S
     depart_s = 2 * timing.suspect_s + timing.lease_wait_s
-    fence_s = fencer.ANSWER_S + machine.FENCE_RETRY_S + mons.PROPOSAL_S[1]
+    fence_s = fencer.ANSWER_S + answers.FENCE_RETRY_S + mons.PROPOSAL_S[1]
     restart_s = BOOT_S[1] + START_S[1] + timing.restrict_s + max(_pause_s(h) for h in group.hosts)
     flaps, waits = 1, [0.0]
     if state is not None:

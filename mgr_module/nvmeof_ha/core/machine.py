@@ -25,21 +25,20 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Callable, Dict, FrozenSet, Tuple
 
-from . import detector, handover
+from . import answers, detector, handover
 from .actions import Action, Commit, Reply
 from .emission import emit
 from .events import (Beacon, BeaconReceived, ClearDisaster, Command, Committed, Confirmation, CreateGateway,
                      DeleteGateway, Deposed, DrainGateways, Event, Fenced, FenceFailed, FenceGateway, GatewayStored,
                      MoveAnaGroup, Outcome, SetDisaster, SetEnabled, SetLocation, SetTiming, TargetState, Tick)
-from .intent import (Handled, create, delete, merge_records, no_longer_moved_to, nothing_to_fence, prune_departed,
+from .intent import (Handled, create, delete, no_longer_moved_to, nothing_to_fence, prune_departed,
                      remove_deleted, retiring, set_enabled, set_timing, settle_timing)
 from .locations import clear_disaster, forget_recovered, set_disaster, set_location
 from .model import NO_VERSION, AnaGroup, Availability, Departed, Disaster, Gateway, Instance, Map, Phase, Version
 from .rest import at_rest
-from .soft import Soft, State, backed_off, change, drop, note_acked, put
+from .soft import Soft, State, backed_off, change, drop, put
 from .timing import FLAP_WINDOW_S, Timing
 
-FENCE_RETRY_S = 1.0
 REFUSALS_KEPT = 64
 
 Step = Tuple[State, Tuple[Action, ...]]
@@ -203,55 +202,6 @@ def _on_tick(state: State, event: Tick, now: float) -> Handled:
     return state.with_soft(ticked=now), ()
 
 
-def _on_committed(state: State, event: Committed, now: float) -> Handled:
-    if state.in_flight is None or state.in_flight.version != event.version:
-        return state, ()
-    committed, first = state.in_flight, state.committed is None
-    soft = state.soft
-    suspects = {g.id: g.suspected_at for g in committed.gateways if g.availability is Availability.SUSPECT}
-    phases = {g.id: g.since for g in committed.ana_groups}
-    timing_acked = soft.timing_acked
-    if timing_acked is None or timing_acked[0] != committed.timing:
-        timing_acked = (committed.timing, now)
-    due = tuple(request for version, request in soft.waiting if version <= event.version)
-    state = replace(state, committed=committed, in_flight=None).with_soft(
-        suspect_acked=note_acked(soft.suspect_acked, suspects, now),
-        phase_acked=note_acked(soft.phase_acked, phases, now),
-        timing_acked=timing_acked, waiting=tuple(w for w in soft.waiting if w[0] > event.version))
-    if first:
-        state = merge_records(state.with_soft(well_since={g.id: now for g in committed.gateways}))
-    return state, tuple(Reply(request, 0) for request in due)
-
-
-def _on_stored(state: State, event: GatewayStored, now: float) -> Handled:
-    asked = state.soft.storing.get(event.gateway_id)
-    if asked is None or (asked.gateway.instance, asked.gateway.addresses) != (event.instance, event.addresses):
-        return state, ()
-    state = state.with_soft(stored=put(state.soft.stored, event.gateway_id, asked.gateway))
-    gateway = state.map.gateway(event.gateway_id)
-    if event.gateway_id not in state.soft.announced or gateway is None or gateway.instance != event.instance:
-        return state, ()
-    state = state.with_soft(announced=drop(state.soft.announced, gateway.id))
-    return state.with_map(state.map.with_gateway(replace(gateway, addresses=gateway.addresses | event.addresses))), ()
-
-
-def _on_fenced(state: State, event: Fenced, now: float) -> Handled:
-    departed = state.map.departure(event.instance)
-    soft = state.soft
-    state = state.with_soft(fencing=soft.fencing - {event.instance}, fence_retry=drop(soft.fence_retry, event.instance),
-                            fence_errors=drop(soft.fence_errors, event.instance))
-    if departed is None or departed.osd_epoch is not None:
-        return state, ()
-    return state.with_map(state.map.with_departed(replace(departed, osd_epoch=event.osd_epoch))), ()
-
-
-def _on_fence_failed(state: State, event: FenceFailed, now: float) -> Handled:
-    soft = state.soft
-    return state.with_soft(fencing=soft.fencing - {event.instance},
-                           fence_retry=put(soft.fence_retry, event.instance, now + FENCE_RETRY_S),
-                           fence_errors=put(soft.fence_errors, event.instance, event.reason)), ()
-
-
 def _on_fence_gateway(state: State, event: FenceGateway, now: float) -> Handled:
     """The one departure without W: an operator vouches for it.  All else holds: it is stored first, every address is
     fenced before anybody is promoted, and the barrier covers the fence.  If he is wrong, the target may be optimized
@@ -263,8 +213,8 @@ def _on_fence_gateway(state: State, event: FenceGateway, now: float) -> Handled:
 
 
 _HANDLERS: Dict[type, Callable[[State, Any, float], Handled]] = {
-    BeaconReceived: _on_beacon, Tick: _on_tick, Committed: _on_committed, GatewayStored: _on_stored,
-    Fenced: _on_fenced, FenceFailed: _on_fence_failed, CreateGateway: create, DeleteGateway: delete,
+    BeaconReceived: _on_beacon, Tick: _on_tick, Committed: answers.map_stored, GatewayStored: answers.record_stored,
+    Fenced: answers.fenced, FenceFailed: answers.fence_failed, CreateGateway: create, DeleteGateway: delete,
     SetEnabled: set_enabled, MoveAnaGroup: handover.move, SetTiming: set_timing,
     DrainGateways: handover.drain, FenceGateway: _on_fence_gateway,
     SetLocation: set_location, SetDisaster: set_disaster, ClearDisaster: clear_disaster,
