@@ -55,12 +55,9 @@ def _with(parts: List[bytes], numbers: List[bytes]) -> bytes:
 
 
 def _only_these_differ(beacon: Beacon, parts: List[bytes]) -> bool:
-    """Other numbers in these places are read as what ``_renumbered`` makes of them."""
+    """Other numbers in these places, which can be read as the ones that were, are what ``_renumbered`` makes of them."""
     others = [b"%d" % number for number in range(1, len(parts[2::3]) + 1)]
-    try:
-        return wire.decode_beacon(_with(parts, others)) == _renumbered(beacon, others)
-    except wire.WireError:
-        return False
+    return wire.decode_beacon(_with(parts, others)) == _renumbered(beacon, others)
 
 
 def _renumbered(beacon: Beacon, numbers: List[bytes]) -> Optional[Beacon]:
