@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Dict, FrozenSet, Iterable, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, FrozenSet, Iterable, Mapping, NamedTuple, Optional, Tuple
 
+from . import lookup
 from .timing import Timing
 
 MAX_GATEWAYS = 32
@@ -131,6 +132,13 @@ class Gateway:
                     f"gateway {self.id}: {self.instance} is not the last instance, {self.last_number}")
             require(self.availability is not Availability.UNAVAILABLE,
                     f"gateway {self.id} is UNAVAILABLE and yet has {self.instance}")
+
+    @cached_property
+    def steady(self) -> "Gateway":
+        """Without what comes and goes with its beacons: as the mon KV store keeps it."""
+        over = self.availability is Availability.UNAVAILABLE
+        return replace(self, availability=self.availability if over else Availability.CREATED, suspected_at=NO_VERSION,
+                       leaving=False, subsystems=(), digest="")
 
     def namespace_count(self) -> int:
         return sum(count for s in self.subsystems for _, count in s.namespaces)
@@ -253,16 +261,10 @@ class Map:
             object.__setattr__(self, "lease_wait_s", self.timing.lease_wait_s)
 
     def gateway(self, gateway_id: str) -> Optional[Gateway]:
-        for gateway in self.gateways:
-            if gateway.id == gateway_id:
-                return gateway
-        return None
+        return self._found.gateways.get(gateway_id)
 
     def ana_group(self, ana_group_id: int) -> Optional[AnaGroup]:
-        for group in self.ana_groups:
-            if group.id == ana_group_id:
-                return group
-        return None
+        return self._found.ana_groups.get(ana_group_id)
 
     def frozen(self, gateway: Gateway) -> bool:
         """Its location was declared lost: it is given no ANA group until an operator clears that."""
@@ -270,8 +272,7 @@ class Map:
 
     def unfenced(self, gateway_id: str) -> Tuple[Departed, ...]:
         """Departed instances of that gateway that can be fenced and are not, as far as is known."""
-        return tuple(d for d in self.departed
-                     if d.instance.gateway == gateway_id and d.addresses and d.osd_epoch is None)
+        return self._found.unfenced.get(gateway_id, ())
 
     def departure(self, instance: Instance) -> Optional[Departed]:
         return next((d for d in self.departed if d.instance == instance), None)
@@ -289,7 +290,7 @@ class Map:
         return gateway.instance != instance and instance.number <= gateway.last_number
 
     def served_by(self, instance: Instance) -> Tuple[AnaGroup, ...]:
-        return tuple(g for g in self.ana_groups if g.server == instance)
+        return self._found.served.get(instance, ())
 
     def with_gateway(self, gateway: Gateway) -> "Map":
         others = [g for g in self.gateways if g.id != gateway.id]
@@ -326,6 +327,11 @@ class Map:
         return self._reported.by_nqn.get(ana_group_id, _NOTHING)
 
     @cached_property
+    def _found(self) -> lookup.Found:
+        """Made once: rules ask for each gateway and ANA group of each other one."""
+        return lookup.found(self)
+
+    @cached_property
     def running(self) -> Tuple[str, ...]:
         """Ids of the gateways that have an instance."""
         return tuple(g.id for g in self.gateways if g.instance is not None)
@@ -346,9 +352,9 @@ class Map:
                 and {s.nqn for s in holder.subsystems if s.listeners}.issuperset(self.namespaces_by_nqn(group.id)))
 
     @cached_property
-    def _reported(self) -> "_Reported":
+    def _reported(self) -> lookup.Reported:
         """Computed once: with many gateways this is most of what a step would cost."""
-        return _reported(self.gateways)
+        return lookup.reported(self.gateways)
 
     def _with(self, **changes: Any) -> "Map":
         made = replace(self, **changes)
@@ -362,30 +368,6 @@ class Map:
 
 
 _NOTHING: Mapping[str, int] = MappingProxyType({})
-
-
-class _Reported(NamedTuple):
-    """Namespaces as the gateways report them.  ``most``: by ANA group, of the gateway that has most of them;
-    ``by_nqn``: by ANA group and subsystem."""
-
-    most: Mapping[int, int]
-    by_nqn: Mapping[int, Mapping[str, int]]
-
-
-def _reported(gateways: Iterable[Gateway]) -> _Reported:
-    most: Dict[int, int] = {}
-    by_nqn: Dict[int, Dict[str, int]] = {}
-    for gateway in gateways:
-        here: Dict[int, int] = {}
-        for subsystem in gateway.subsystems:
-            for ana_group_id, count in dict(subsystem.namespaces).items():
-                if count:
-                    here[ana_group_id] = here.get(ana_group_id, 0) + count
-                    of_group = by_nqn.setdefault(ana_group_id, {})
-                    of_group[subsystem.nqn] = max(count, of_group.get(subsystem.nqn, 0))
-        for ana_group_id, count in here.items():
-            most[ana_group_id] = max(count, most.get(ana_group_id, 0))
-    return _Reported(most, by_nqn)
 
 
 def controller_ids(ana_group_id: int) -> Tuple[int, int]:

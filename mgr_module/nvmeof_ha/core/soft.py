@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, FrozenSet, Mapping, NamedTuple, Optional, Tuple, TypeVar
 
 from .actions import StoreGateway
-from .model import NO_VERSION, AnaGroup, Availability, Departed, Disaster, Gateway, Instance, Map, Version
+from .model import NO_VERSION, AnaGroup, Departed, Disaster, Gateway, Instance, Map, Version
 from .timing import BACKOFF_CAP_S, Timing
 
 K = TypeVar("K")
@@ -139,6 +139,5 @@ def record_of(gateway: Gateway, unfenced: Tuple[Departed, ...] = (),
               announced: FrozenSet[str] = frozenset()) -> StoreGateway:
     """What the mon KV store keeps of a gateway: the operator's intent, its instance number, its addresses (``announced``:
     those that the map does not name yet), and its instances that are over and not fenced."""
-    steady = Availability.UNAVAILABLE if gateway.availability is Availability.UNAVAILABLE else Availability.CREATED
-    return StoreGateway(replace(gateway, availability=steady, suspected_at=NO_VERSION, leaving=False, subsystems=(),
-                                digest="", addresses=gateway.addresses | announced), unfenced)
+    steady = gateway.steady
+    return StoreGateway(replace(steady, addresses=steady.addresses | announced) if announced else steady, unfenced)
