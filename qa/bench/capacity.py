@@ -113,7 +113,7 @@ class _Fleets:
             group, wanted = f'fleet{number}', min(PER_GROUP, size - number * PER_GROUP)
             new = [f'gw{number}-{member}' for member in range(self._groups.get(group, 0), wanted)]
             for gateway in new:
-                self._commands.gw('create', group=group, id=gateway)
+                self._create(group, gateway)
             observed = [name for name in new if number < OBSERVED_GROUPS and name in (f'gw{number}-0', f'gw{number}-1')]
             for fleet, gateways in ((self._observer, observed), (self._bulk, [n for n in new if n not in observed])):
                 if gateways:
@@ -121,6 +121,11 @@ class _Fleets:
             self._groups[group] = wanted
         wait_until(lambda: not (self._unsettled(self._observer) or self._unsettled(self._bulk)), SETTLE_S,
                    'every ANA group to be at its owner', interval_s=1.0)
+
+    def _create(self, group: str, gateway: str) -> None:
+        """A mgr that is busy asks to be asked again."""
+        wait_until(lambda: [self._commands.gw('create', group=group, id=gateway)], SETTLE_S, f'{gateway} to be created',
+                   not_yet=(RuntimeError,))
 
     def _unsettled(self, fleet: FleetProcess) -> List[str]:
         """Of the groups that it speaks for gateways of."""
