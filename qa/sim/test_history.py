@@ -18,10 +18,10 @@ SEEDS = range(12)
 def test_each_mgr_records_an_unbroken_chain_of_holders_and_knows_every_cause(monkeypatch):
     histories: List[History] = []
 
-    def recorded(key: Any, *args: Any) -> GroupDriver:
+    def recorded(key: Any, *args: Any, **repair: Any) -> GroupDriver:
         store: Dict[str, str] = {}
         histories.append(History(key, Records(store), logging.getLogger("history"), store.__setitem__))
-        return GroupDriver(key, *args, watch=histories[-1].watch)
+        return GroupDriver(key, *args, watch=histories[-1].watch, **repair)
     monkeypatch.setattr(mgr, "GroupDriver", recorded)
     kinds = set()
     for seed in SEEDS:
