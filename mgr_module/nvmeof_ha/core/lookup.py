@@ -4,7 +4,7 @@ other one, and for every beacon.  Decides nothing; ``model.Map`` has the questio
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Dict, Iterable, Mapping, NamedTuple, Tuple
+from typing import TYPE_CHECKING, Dict, FrozenSet, Iterable, Mapping, NamedTuple, Tuple
 
 if TYPE_CHECKING:
     from .model import AnaGroup, Departed, Gateway, Instance, Map
@@ -34,10 +34,11 @@ def found(gateway_map: Map) -> Found:
 
 class Reported(NamedTuple):
     """Namespaces as the gateways report them.  ``most``: by ANA group, of the gateway that has most of them;
-    ``by_nqn``: by ANA group and subsystem."""
+    ``by_nqn``: by ANA group and subsystem.  ``nqns``: of subsystems with any."""
 
     most: Mapping[int, int]
     by_nqn: Mapping[int, Mapping[str, int]]
+    nqns: FrozenSet[str]
 
 
 def reported(gateways: Iterable[Gateway]) -> Reported:
@@ -53,4 +54,4 @@ def reported(gateways: Iterable[Gateway]) -> Reported:
                     of_group[subsystem.nqn] = max(count, of_group.get(subsystem.nqn, 0))
         for ana_group_id, count in here.items():
             most[ana_group_id] = max(count, most.get(ana_group_id, 0))
-    return Reported(most, by_nqn)
+    return Reported(most, by_nqn, frozenset(nqn for counts in by_nqn.values() for nqn in counts))

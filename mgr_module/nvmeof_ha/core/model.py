@@ -351,6 +351,11 @@ class Map:
         return (group.phase is Phase.ACTIVE and holder is not None and holder.id == group.home
                 and {s.nqn for s in holder.subsystems if s.listeners}.issuperset(self.namespaces_by_nqn(group.id)))
 
+    @property
+    def nqns(self) -> FrozenSet[str]:
+        """Of the subsystems with namespaces, as any gateway reports them."""
+        return self._reported.nqns
+
     @cached_property
     def _reported(self) -> lookup.Reported:
         """Computed once: with many gateways this is most of what a step would cost."""

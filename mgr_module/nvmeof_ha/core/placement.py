@@ -23,8 +23,7 @@ def covered(gateway_map: Map, gateway: Gateway, ana_group_id: int) -> Tuple[bool
 
 def lacking_listeners(gateway_map: Map, gateway: Gateway) -> List[str]:
     """NQNs of the subsystems with namespaces, as any gateway reports them, in which the gateway has no listener."""
-    needed = {s.nqn for g in gateway_map.gateways for s in g.subsystems if any(count for _, count in s.namespaces)}
-    return sorted(needed - {s.nqn for s in gateway.subsystems if s.listeners})
+    return sorted(gateway_map.nqns - {s.nqn for s in gateway.subsystems if s.listeners})
 
 
 def ready(gateway_map: Map, gateway: Gateway, stored: Mapping[str, Gateway]) -> bool:
