@@ -52,6 +52,10 @@ class Round:
     maps: List[Optional[Map]] = field(default_factory=lambda: [None] * SEATS)
 
 
+NOT_READ_YET = "the index of the gateway group was not read yet"
+UNANSWERED_S = 5.0
+
+
 class SeatReader:
     """Use it in one loop: `start_round`, and after each wake-up `collect`."""
 
@@ -62,15 +66,17 @@ class SeatReader:
         self._done: "SimpleQueue[Tuple[str, Any, Any, Any, Any]]" = SimpleQueue()
         self._outstanding: Dict[str, int] = {}
         self._index_asked_s: Optional[float] = None
+        self._unanswered_since_s: Optional[float] = None
         self._known: "OrderedDict[bytes, Optional[Map]]" = OrderedDict()
         self._said: Dict[str, str] = {}
         self.names: Tuple[str, ...] = ()
         """The seat objects as the index names them; empty until it was read."""
-        self.trouble = "the index of the gateway group was not read yet"
+        self.trouble = NOT_READ_YET
         """Why the seats are not known; empty when they are."""
 
     def start_round(self, now_s: float) -> None:
         """Ask all seats, and now and then the index (until it was read: only that)."""
+        self._doubt_caps(now_s)
         if not self.names or self._index_asked_s is None or now_s - self._index_asked_s >= INDEX_PERIOD_S:
             self._index_asked_s = now_s
             self._read(self._index, ("format",) + INDEX_SEAT_KEYS, None)
@@ -78,6 +84,17 @@ class SeatReader:
             started = Round(now_s, self.names)
             for name in self.names:
                 self._read(name, (MAP_KEY,), started)
+
+    def _doubt_caps(self, now_s: float) -> None:
+        """From Ceph 18 on, OSDs leave a user without caps for them unanswered."""
+        if self._unanswered_since_s is None:
+            self._unanswered_since_s = now_s
+        if self.trouble == NOT_READ_YET and now_s - self._unanswered_since_s >= UNANSWERED_S:
+            self.trouble = (f"{self._index} was not read within {UNANSWERED_S:g} s: RADOS does not answer (`ceph health`), "
+                            f"or this gateway's user lacks caps; it needs {self._needed()} (see `ceph auth ls`)")
+
+    def _needed(self) -> str:
+        return f"mon '{CAPS['mon']}' osd '{CAPS['osd'].format(pool=self._ioctx.name)}'"
 
     def collect(self) -> List[Round]:
         """The rounds that got a further answer since the last call, oldest first, each once."""
@@ -117,9 +134,8 @@ class SeatReader:
 
     def _take_index(self, code: int, found: Dict[str, bytes]) -> None:
         if abs(code) in (errno.EPERM, errno.EACCES):
-            needed = f"mon '{CAPS['mon']}' osd '{CAPS['osd'].format(pool=self._ioctx.name)}'"
             self._lose_seats(f"{self._index} may not be read ({_reason(code)}): this gateway's user lacks caps; it "
-                             f"needs {needed} (see `ceph auth ls`)")
+                             f"needs {self._needed()} (see `ceph auth ls`)")
             return
         if code:
             self._lose_seats(f"{self._index} cannot be read ({_reason(code)}): this gateway group has no gateway map "

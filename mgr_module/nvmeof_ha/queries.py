@@ -93,7 +93,8 @@ def _map_to_show(groups: Groups, driver: DriverThread, key: GroupKey,
         running(driver, patience_s)
     committed = driver.status.committed
     if committed is not None:
-        stopped = driver.status.stopped
+        lost = "most of its seats are lost; see `repair`" if driver.status.most_seats_lost else ""
+        stopped = driver.status.stopped or lost
         return committed, f"group {key} is not looked after: {stopped}" if stopped else ""
     copy = groups.records.map_copy(key)
     if copy is None:

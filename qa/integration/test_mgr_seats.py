@@ -161,6 +161,8 @@ def test_lost_seats_are_rebuilt_when_an_operator_says_so_and_all_who_may_write_a
         else:
             next_mgr(mgr, lambda: lose(3))
         wait_for_health(mgr, LOST, f'rbd/{group}', seats.names[0], 'is missing', f'repair rbd {group}')
+        line, = json.loads(mgr.ceph('nvmeof-ha', 'ls', 'rbd', group, '--format', 'json'))['groups']
+        assert 'seats' in line['problem'] or line['problem'].startswith('group')
         with pytest.raises(CommandFailed, match='EPERM.*is missing.*restore them.*--yes-i-really-mean-it'):
             nvme_gw(mgr, 'repair', 'rbd', group)
         nvme_gw(mgr, 'repair', 'rbd', group, '--yes-i-really-mean-it')
