@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
+import tempfile
+from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List
+from typing import Any, Callable, Dict, List
 
 import pytest
 
@@ -26,30 +28,51 @@ ON_ANY_MACHINE_NONE = ('lost', 'stale', 'overlaps', 'history_problems', 'not_set
 MAY_BE = SPEED | {'errors'}
 """A host that waits for too long on a busy machine may give up an I/O."""
 
-pytestmark = pytest.mark.timeout(RUN_S + 60)
+class Thrasher:
+    """A run of it, under way since this was made."""
+
+    def __init__(self) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix='nvmeof-ha-test-run-')
+        self._figures, self._output = (Path(self._directory.name) / name for name in ('thrash.json', 'output'))
+        self.command = [str(REPOSITORY / 'qa/thrash.sh'), *ARGUMENTS, *_network()]
+        with self._output.open('wb') as output:
+            self._process = subprocess.Popen([*self.command, '--json', str(self._figures)], stdout=output,
+                                             stderr=subprocess.STDOUT, start_new_session=True)
+
+    def figures(self) -> Dict[str, Any]:
+        """Waits for its end; `output` has what it printed."""
+        self._process.wait(RUN_S)
+        output = self._output.read_text(errors='replace')
+        assert self._figures.exists(), f'it gave no figures\n{output}'
+        return {**json.loads(self._figures.read_text()), 'output': output}
+
+    def end(self) -> None:
+        if self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait(120)
+        self._directory.cleanup()
+
+
+RUNNING: List[Thrasher] = []
+
+
+def start(_pool: Executor, items: List[pytest.Item]) -> None:
+    """Beside the tests of other layers: it waits most of the time, as they do."""
+    RUNNING.append(Thrasher())
+    items[0].config.add_cleanup(RUNNING[0].end)
+
+
+pytestmark = [pytest.mark.timeout(RUN_S + 60), pytest.mark.in_background(begin=start)]
 
 
 @pytest.fixture(scope='module')
-def run(tmp_path_factory: pytest.TempPathFactory, say: Callable[[str], None]) -> Iterator[Dict[str, Any]]:
-    """Its figures; `output` has what it printed."""
-    file = tmp_path_factory.mktemp('thrash') / 'thrash.json'
-    command = [str(REPOSITORY / 'qa/thrash.sh'), *ARGUMENTS, *_network(), '--json', str(file)]
-    say(f'seed {SEED}; to repeat it: {shlex.join(command[:-2])}')
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace',
-                               start_new_session=True)
-    lines: List[str] = []
-    try:
-        assert process.stdout
-        for line in process.stdout:
-            lines.append(line)
-            say(line.rstrip('\n'))
-        process.wait()
-        assert file.exists(), 'it gave no figures'
-        yield {**json.loads(file.read_text()), 'output': ''.join(lines)}
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait(120)
+def run(say: Callable[[str], None]) -> Dict[str, Any]:
+    """Its figures."""
+    say(f'seed {SEED}; to repeat it: {shlex.join(RUNNING[0].command)}')
+    figures = RUNNING[0].figures()
+    for line in figures['output'].splitlines():
+        say(line)
+    return figures
 
 
 def _network() -> List[str]:
