@@ -36,7 +36,7 @@ from .options import Options
 from .seat_placement import SeatPlacement
 from .seats import Seats
 from .status import Status
-from .takeover import Identity, NotActive, NotNow, Repair, TakeOver
+from .takeover import Identity, NotActive, NotNow, TakeOver
 from .trace import Trace
 
 RETRY_S = 2.0
@@ -201,8 +201,8 @@ class GroupDriver:
         else:
             yield from self._attempt.make_objects(self._seats.place, list(record.seats))
         yield from self._bounded.call(self._io.wait_for_latest_osdmap, LIBRADOS_S, "fetch the newest OSD map")
-        gateways = self._store.gateways()
-        adopted = yield from self._attempt.adopt(self._seats, writable, record, self._repair(gateways))
+        adopted = yield from self._attempt.adopt(self._seats, writable, record, self._older_maps())
+        gateways = () if adopted.rebuilt else self._store.gateways()
         self._adopted_problems = adopted.problems
         for problem in self._adopted_problems + self._store.unusable:
             self._log.warning("%s: %s", self.key, problem)
@@ -224,11 +224,11 @@ class GroupDriver:
             self._act(action)
         self._publish(waiting_for="its first commit was not acknowledged yet", pool_gone=False)
 
-    def _repair(self, gateways: Sequence[wire.GatewayRecord]) -> Optional[Repair]:
+    def _older_maps(self) -> Optional[Sequence[Map]]:
         """What a rebuilt map may be made from, if an operator asked for it just now."""
         if self._repair_with is None or self._clock() > self._repair_until:
             return None
-        return Repair(self._store.older_maps(self._repair_with), gateways, self._store.unusable)
+        return self._store.older_maps(self._repair_with)
 
     def _prepared_record(self) -> Turns[GroupRecord]:
         """The group's record, with seat names."""

@@ -18,7 +18,7 @@ from . import seat_names
 from .bounded import Pump, Turns
 from .core import rebuild, register, wire
 from .core.model import NO_VERSION, Map, Version
-from .kv_records import CREATING, GroupKey, GroupRecord
+from .kv_records import CREATING, STORE_PREFIX, GroupKey, GroupRecord, Records
 from .mon import Answer, MonCommandError, Mons, parsed
 from .objects import Create, GroupIo, ObjectWrite, Omap, Place, describe
 from .seat_placement import Survey
@@ -44,15 +44,6 @@ class Adopted(NamedTuple):
     found: Optional[Map]
     problems: List[str]
     rebuilt: bool = False
-
-
-class Repair(NamedTuple):
-    """What an operator's repair may go by beside the seats.  ``maps``: copies of older maps.  ``unusable``: records that
-    cannot be read."""
-
-    maps: List[Map]
-    records: Sequence[wire.GatewayRecord]
-    unusable: List[str]
 
 
 class Identity(NamedTuple):
@@ -127,23 +118,23 @@ class TakeOver:
         return found
 
     def adopt(self, seats: Seats, writable: List[Seat], record: GroupRecord,
-              repair: Optional[Repair] = None) -> Turns[Adopted]:
-        """Raises ``NotNow`` or ``NotActive``.  ``repair``: an operator asked for it."""
+              repair_with: Optional[Sequence[Map]] = None) -> Turns[Adopted]:
+        """Raises ``NotNow`` or ``NotActive``.  ``repair_with``: an operator asked for a repair; older maps of the group."""
         in_use = record.state != CREATING
         ballot = yield from self._ballot()
-        claimed, not_claimed = yield from self._claim(seats, writable, ballot, again=repair is not None)
+        claimed, not_claimed = yield from self._claim(seats, writable, ballot, again=repair_with is not None)
         maps, not_read = yield from self._read(seats, claimed, in_use)
         problems = _in_seat_order({**not_claimed, **not_read})
         try:
             found = register.adopt(maps, [seat.number for seat in claimed], in_use)
         except ValueError as error:
-            if repair is None:
+            if repair_with is None:
                 raise NotNow("; ".join([str(error), *problems, *self._way_out(seats)])) from None
             uncertain = [s for s in seats.seats if s not in writable or not s.lost and s.number not in maps]
-            left = repair._replace(maps=repair.maps + [m for m in maps.values() if m is not None])
+            left = [*repair_with, *(m for m in maps.values() if m is not None)]
             rebuilt = yield from self._rebuild(seats, uncertain, left, problems, record)
             return Adopted(ballot, rebuilt, problems, rebuilt=True)
-        if repair is not None and found is not None:
+        if repair_with is not None and found is not None:
             found = rebuild.leapt(found)  # what this mgr wrote before under the same ballot may still land
         return Adopted(ballot, found, problems)
 
@@ -151,22 +142,25 @@ class TakeOver:
         enough = len(seats.lost()) > register.SEATS - register.QUORUM
         return [f"`ceph nvmeof-ha repair {self._key.pool} {self._key.group}` says what can be done"] if enough else []
 
-    def _rebuild(self, seats: Seats, uncertain: List[Seat], repair: Repair, problems: List[str],
+    def _rebuild(self, seats: Seats, uncertain: List[Seat], maps: List[Map], problems: List[str],
                  record: GroupRecord) -> Turns[Map]:
-        """Only where no seat can hold a newer map that was not read, and everybody who may write is known."""
+        """Only where no seat can hold a newer map that was not read, and everybody who may write is known: by records
+        that are read now, since the mgr before may have stored some after this one began."""
         if uncertain:
             raise NotNow("; ".join(["not repaired: what " + " and ".join(seat.name for seat in uncertain) + " holds is "
                                     "not known, and it may be the newest map; make its placement group take reads and "
                                     "writes (`ceph pg map`, `ceph health detail`)", *problems]))
-        if repair.unusable:
+        prefix = self._key.gateway_key("")
+        stored = yield from self._ask({"prefix": "config-key dump", "key": STORE_PREFIX + prefix, "format": "json"})
+        records, unusable = Records({key[len(STORE_PREFIX):]: value for key, value in stored.items()}).gateways(self._key)
+        if unusable:
             raise NotNow("; ".join(["not repaired: an instance that may still write could be named only in a record that "
                                     "cannot be read; restore it, or remove it (`ceph config-key rm`) if no target of "
-                                    "that gateway runs", *repair.unusable]))
+                                    "that gateway runs", *unusable]))
         osd_map = yield from self._ask({"prefix": "osd dump", "format": "json"})
         seats.make_anew()
         return rebuild.rebuild(*self._key, rebuild.Left(
-            repair.maps, tuple(r.gateway for r in repair.records),
-            tuple(d for r in repair.records for d in r.unfenced), record.disasters, osd_map["epoch"]))
+            maps, tuple(r.gateway for r in records), tuple(d for r in records for d in r.unfenced), record.disasters, osd_map["epoch"]))
 
     def _ballot(self) -> Turns[int]:
         mgr_map = yield from self._ask({"prefix": "mgr dump", "format": "json"})

@@ -111,6 +111,8 @@ class Mons:
     def _shown(self, command: Dict[str, Any]) -> Dict[str, Any]:
         """Three hosts with one OSD each; a placement group's primary follows from the object's name."""
         prefix = command["prefix"]
+        if prefix == "config-key dump":
+            return {key: value for key, value in self.kv.items() if key.startswith(command["key"])}
         if prefix == "osd dump":
             return {"epoch": self.osd_epoch, "blocklist": {address: "" for address in self.fenced}}
         if prefix == "mgr dump":
