@@ -7,7 +7,8 @@ import random
 import selectors
 import time
 from contextlib import ExitStack
-from statistics import median
+from math import expm1, log
+from statistics import fmean, median
 from typing import Dict, List, NamedTuple, Sequence, Tuple
 
 from target_sim.initiator import Host, Queue
@@ -76,8 +77,8 @@ class SteadyHost:
 
 
 class Compared(NamedTuple):
-    """Medians, and by how many percent the first is above the second; `noise`: the difference that chance alone stays
-    within, in 95 of 100 cases."""
+    """Medians; by how many percent the first of a pair is above the second, in the mean of all pairs; and `noise`: what
+    chance alone stays within, in 95 of 100 cases."""
 
     first: float
     second: float
@@ -90,14 +91,14 @@ class Compared(NamedTuple):
 
 
 def compare(first: Sequence[float], second: Sequence[float]) -> Compared:
-    """Of values that were measured in pairs, one after the other.  Which of a pair was the first kind is shuffled many
-    times: how far the medians are apart then is the noise."""
+    """Of values that were measured in pairs, one right after the other: a machine that becomes slower or faster meanwhile
+    changes both.  Which of a pair is the first kind is shuffled many times: what the difference is then is the noise."""
     chance = random.Random(1)
-
-    def percent(pairs: Sequence[Tuple[float, float]]) -> float:
-        a, b = (median(values) for values in zip(*pairs))
-        return 100 * (a - b) / b
-    pairs = list(zip(first, second))
-    shuffled = sorted(abs(percent([pair if chance.random() < 0.5 else pair[::-1] for pair in pairs]))
+    ratios = [log(a / b) for a, b in zip(first, second)]
+    shuffled = sorted(abs(_percent([ratio if chance.random() < 0.5 else -ratio for ratio in ratios]))
                       for _ in range(SHUFFLES))
-    return Compared(median(first), median(second), percent(pairs), shuffled[int(CONFIDENCE * SHUFFLES)])
+    return Compared(median(first), median(second), _percent(ratios), shuffled[int(CONFIDENCE * SHUFFLES)])
+
+
+def _percent(ratios: Sequence[float]) -> float:
+    return 100 * expm1(fmean(ratios))
