@@ -277,6 +277,8 @@ class GroupDriver:
                 due = min(due, self._clock() + self._tick_s())
             if self._clock() >= due:
                 self._pace.ticked(self._clock(), due, self._state.map.timing.beacon_s)
+                for heard in self._io.routine():
+                    self._take(heard)
                 self._poll()
                 self._step(Tick(self._channel.green_seats()))
                 due = self._clock() + self._tick_s()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Callable, Dict, Mapping, Optional, Protocol
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Protocol, Tuple
 
 Omap = Dict[str, bytes]
 Ended = Callable[[int], None]
@@ -102,8 +102,11 @@ class GroupIo(Protocol):
         """``ended`` once every watcher has answered, or after the timeout; -ENOENT where there is no object."""
 
     def watch(self, seat: int, name: str, place: Place, ack: AckSource) -> Watch:
-        """Keep the object watched.  Each notification arrives as ``(seat, notifier, data)``, a plain tuple, in the
-        driver's queue, and is answered with ``ack.text()`` as of that moment, whatever the driver does then."""
+        """Keep the object watched.  Each notification is answered with ``ack.text()`` as of that moment, whatever the driver
+        does then.  It arrives as ``(seat, notifier, data)``, a plain tuple, in the driver's queue, unless it is routine."""
+
+    def routine(self) -> Iterator[Tuple[int, int, bytes]]:
+        """What watches heard that need not wake the driver (``beacon_reader.is_routine``), once each."""
 
 
 def describe(code: int) -> str:

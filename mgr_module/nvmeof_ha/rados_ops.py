@@ -10,10 +10,11 @@ from __future__ import annotations
 import errno
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty
-from typing import Any, Callable, Dict, Tuple
+from typing import Any, Callable, Deque, Dict, Iterator, Tuple
 
 import rados
 
@@ -45,6 +46,7 @@ class RadosIo:
         implemented in C.  ``name``: of the threads."""
         self._cluster, self._put, self._name = cluster, put, name
         self._under_way: Dict[int, _UnderWay] = {}
+        self._routine: Deque[Tuple[int, int, bytes]] = deque()
         self._in_threads = 0
 
     def in_turn(self, item: Any) -> Any:
@@ -94,7 +96,11 @@ class RadosIo:
         self._send(lambda: place.aio_notify(name, told, text, timeout_ms), (told,), ended)
 
     def watch(self, seat: int, name: str, place: Place, ack: AckSource) -> SeatWatch:
-        return SeatWatch(seat, name, place, self._put, ack)
+        return SeatWatch(seat, name, place, self._put, self._routine.append, ack)
+
+    def routine(self) -> Iterator[Tuple[int, int, bytes]]:
+        while self._routine:
+            yield self._routine.popleft()
 
     @property
     def outstanding(self) -> int:

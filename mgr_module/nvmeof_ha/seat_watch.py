@@ -12,6 +12,7 @@ from typing import Any, Callable, List
 
 import rados
 
+from .core.beacon_reader import is_routine
 from .objects import AckSource, Place, describe
 
 WATCH_TIMEOUT_S = 15
@@ -26,10 +27,12 @@ pointer that librados has freed already, and the mgr would crash (seen on 16.2.1
 
 
 class SeatWatch:
-    """``objects.Watch``; what it hears goes to ``put`` as ``(seat, notifier, data)``."""
+    """``objects.Watch``; what it hears goes to ``put`` as ``(seat, notifier, data)``, to ``keep`` if it is routine."""
 
-    def __init__(self, seat: int, name: str, place: Place, put: Callable[[Any], None], ack: AckSource) -> None:
-        self._seat, self._name, self._place, self._put, self._ack = seat, name, place, put, ack
+    def __init__(self, seat: int, name: str, place: Place, put: Callable[[Any], None], keep: Callable[[Any], None],
+                 ack: AckSource) -> None:
+        self._seat, self._name, self._place, self._ack = seat, name, place, ack
+        self._put, self._keep_routine = put, keep
         self._signals: SimpleQueue[str] = SimpleQueue()
         self.problem = ""
         self._thread = threading.Thread(target=self._run, name=f"nvmeof_ha.watch.{name}", daemon=True)
@@ -58,10 +61,12 @@ class SeatWatch:
                 return
 
     def _watch(self) -> Any:
-        put, seat, ack, signal = self._put, self._seat, self._ack, self._signals.put
+        put, keep, routine = self._put, self._keep_routine, is_routine
+        seat, ack, signal = self._seat, self._ack, self._signals.put
 
         def heard(_notify_id: int, notifier: int, _watch_id: int, data: bytes) -> bytes:
-            put((seat, notifier, data or b""))  # the binding gives None for an empty notification
+            data = data or b""  # the binding gives None for an empty notification
+            (keep if routine(data) else put)((seat, notifier, data))
             return ack.text()
 
         def lost(_code: Any, *_rest: Any) -> None:

@@ -7,9 +7,11 @@ watch that cannot be made is tried again; a blocklisted client loses its watches
 
 from __future__ import annotations
 
+from collections import deque
 from functools import partial
-from typing import Any, Callable
+from typing import Any, Callable, Deque, Iterator, Tuple
 
+from nvmeof_ha.core.beacon_reader import is_routine
 from nvmeof_ha.objects import AckSource, Ended, LongEnded, ObjectWrite, OmapRead, describe
 
 from .ceph import Client, ControlObjects, Watcher
@@ -22,6 +24,7 @@ REWATCH_S = 0.5
 class MgrIo:
     def __init__(self, objects: ControlObjects, mons: Mons, client: Client, process: Process) -> None:
         self._objects, self._mons, self._client, self._process = objects, mons, client, process
+        self._kept: Deque[Tuple[int, int, bytes]] = deque()
 
     def _turn(self, ended: Callable[..., None]) -> Callable[..., None]:
         """Calls ``ended`` in the driver's turn."""
@@ -47,16 +50,20 @@ class MgrIo:
                              lambda code, _acks: self._turn(ended)(code))
 
     def watch(self, seat: int, name: str, _place: Any, ack: AckSource) -> "SeatWatch":
-        return SeatWatch(self._objects, self._client, self._process, seat, name, ack)
+        return SeatWatch(self._objects, self._client, self._process, self._kept.append, seat, name, ack)
+
+    def routine(self) -> Iterator[Tuple[int, int, bytes]]:
+        while self._kept:
+            yield self._kept.popleft()
 
 
 class SeatWatch:
     """Keeps one seat object watched."""
 
-    def __init__(self, objects: ControlObjects, client: Client, process: Process, seat: int, name: str,
-                 ack: AckSource) -> None:
+    def __init__(self, objects: ControlObjects, client: Client, process: Process, keep: Callable[[Any], None], seat: int,
+                 name: str, ack: AckSource) -> None:
         self._objects, self._client, self._process = objects, client, process
-        self._seat, self._name, self._ack = seat, name, ack
+        self._keep, self._seat, self._name, self._ack = keep, seat, name, ack
         self._watcher = Watcher(client, self._hear, lambda: process.alive)
         self._stopped = False
         self.problem = ""
@@ -76,7 +83,10 @@ class SeatWatch:
         self._process.soon(self._heard, 0.0, notifier, data, answer)
 
     def _heard(self, notifier: int, data: bytes, answer: Callable[[bytes], None]) -> None:
-        self._process.post((self._seat, notifier, data))
+        if is_routine(data):
+            self._keep((self._seat, notifier, data))
+        else:
+            self._process.post((self._seat, notifier, data))
         answer(self._ack.text())
 
     def stop(self) -> None:

@@ -16,6 +16,8 @@ from nvmeof_ha.core import emission, placement, wire
 from nvmeof_ha.core.model import Map
 from quick_values import quick_values
 
+from . import mgr_io
+
 
 class Tokens:
     """In place of one format's ``encode`` and ``decode``."""
@@ -56,6 +58,17 @@ def remembering(function: Callable[..., Any], most: int = 64) -> Callable[..., A
     return ask
 
 
+def routine(beacons: Tokens) -> Callable[[bytes], bool]:
+    """``beacon_reader.is_routine`` of a token."""
+    def is_routine(token: bytes) -> bool:
+        try:
+            said = beacons.decode(token)
+        except wire.WireError:
+            return False
+        return not (said.confirmations or said.reaped or said.leaving or said.stuck) and said.subsystems is None
+    return is_routine
+
+
 @contextlib.contextmanager
 def shortcuts() -> Iterator[None]:
     with contextlib.ExitStack() as stack:
@@ -64,6 +77,8 @@ def shortcuts() -> Iterator[None]:
             tokens = Tokens(kind)
             stack.enter_context(mock.patch.multiple(wire, **{f"encode_{kind}": tokens.encode,
                                                              f"decode_{kind}": tokens.decode}))
+            if kind == "beacon":
+                stack.enter_context(mock.patch.object(mgr_io, "is_routine", routine(tokens)))
         stack.enter_context(mock.patch.object(placement, "covered", remembering(placement.covered)))
         stack.enter_context(mock.patch.object(emission, "record_of", remembering(emission.record_of)))
         stack.enter_context(mock.patch.object(Map, "content", remembering(Map.content)))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nvmeof_ha.core import beacon_reader, wire
-from nvmeof_ha.core.beacon_reader import BeaconReader
+from nvmeof_ha.core.beacon_reader import BeaconReader, is_routine
 from nvmeof_ha.core.events import Beacon, Notes
 from unit.test_core_wire_properties import COUNTS, beacons
 
@@ -35,6 +35,17 @@ def test_a_beacon_that_was_heard_before_is_read_with_its_new_numbers(beacon, seq
     later = replace(beacon, sequence=sequence, load=load, notes=replace(beacon.notes, lease_left_s=left_s))
     for said in (beacon, later, beacon, later):
         assert reader.read(wire.encode_beacon(said)) == said
+
+
+@settings(max_examples=100, deadline=None)
+@given(beacons())
+def test_a_beacon_is_routine_if_it_asks_for_nothing(beacon):
+    asks = (beacon.confirmations or beacon.reaped or beacon.leaving or beacon.stuck or beacon.subsystems is not None)
+    assert is_routine(wire.encode_beacon(beacon)) == (not asks)
+
+
+def test_what_is_no_beacon_is_not_routine():
+    assert is_routine(wire.encode_beacon(BEACON)) and not is_routine(b"canary:") and not is_routine(b"")
 
 
 @settings(max_examples=200, deadline=None)
