@@ -41,6 +41,10 @@ class _Listener:
     address: Tuple[Tuple[str, str], ...]
     states: Mapping[int, str]
 
+    @property
+    def key(self) -> Tuple[str, Tuple[Tuple[str, str], ...]]:
+        return self.nqn, self.address
+
 
 class AnaStates:
     """Of one target."""
@@ -59,6 +63,8 @@ class AnaStates:
         self.states: Dict[int, str] = {}
         """ANA group id -> optimized, inaccessible or mixed; a group that is not named is inaccessible."""
         self._namespaces: Dict[str, Dict[int, FoundNamespace]] = {}
+        self._seen_before: Set[Tuple[str, Tuple[Tuple[str, str], ...]]] = set()
+        """Listeners that the read before the last one showed."""
         self._noted: Dict[Key, Tuple[int, Optional[FoundNamespace]]] = {}
         """What reads that were under way may not show yet: how many had been sent by then, and the namespace."""
         self._subsystems: Dict[str, Subsystem] = {}
@@ -150,14 +156,18 @@ class AnaStates:
                 for n in self.namespaces if n.ana_group_id == ana_group_id]
 
     def drifted(self) -> Dict[int, str]:
-        """ANA groups that are not as they were last set, and how they are."""
-        return {g: state for g, state in self.states.items() if self._asked.get(g, INACCESSIBLE) != state}
+        """ANA groups that are not as they were last set, and how they are.  Only on listeners that the read before showed
+        too: a new one starts inaccessible."""
+        return {g: self.states[g] for listener in self._listeners if listener.key in self._seen_before
+                for g, state in listener.states.items()
+                if g in self.states and self._asked.get(g, INACCESSIBLE) != state}
 
     def _take(self, number: int, nqns: Tuple[str, ...], subsystems: Optional[List[Dict[str, Any]]],
               listeners: List[List[Dict[str, Any]]]) -> bool:
         """Several reads may be under way; an older one never replaces a newer one. True when something is new.
         `subsystems` None: they were not read, and the listeners are of those that are known."""
         before, self._taken, self._nqns = (self.states, self.subsystems), number, nqns
+        self._seen_before = {listener.key for listener in self._listeners}
         self._listeners = [
             _Listener(nqn, tuple((f, listener["address"][f]) for f in ADDRESS_FIELDS if f in listener["address"]),
                       {s["ana_group"]: s["ana_state"] for s in listener.get("ana_states", ())})

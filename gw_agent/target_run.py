@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import json
 import logging
-from typing import Any, Callable, Coroutine, Dict, FrozenSet, List, Optional, Tuple
+from typing import Any, Awaitable, Callable, Coroutine, Dict, FrozenSet, List, Optional, Tuple
 
 from gw_agent import ending, moves
 from gw_agent.ana import AnaStates
@@ -134,10 +134,21 @@ class TargetRun:
         if before != self.held:
             self._warden.pulse.beat()
         await self._announce(stored.configuration)
-        if await self.ana.read_back() if report.namespaces is None else self.ana.note(report.namespaces):
+        if await self._changed_by_others(self.ana.read_back) if report.namespaces is None else self.ana.note(
+                report.namespaces):
             self._soon(False)
             self._warden.pulse.beat()
         return report
+
+    async def _changed_by_others(self, read: Callable[[], Awaitable[bool]]) -> bool:
+        """Whether this read shows anything new.  Who reads first an ANA state that was set by hand has to tell of it: it is
+        set right at once."""
+        assert self.ana is not None
+        changes = self.ana.changes
+        new = await read()
+        if new and changes == self.ana.changes:
+            self._report_drift()
+        return new
 
     async def _announce(self, configuration: Configuration) -> None:
         assert self.ana is not None
@@ -218,10 +229,7 @@ class TargetRun:
             begun_s = boottime_s()
             try:
                 looks += 1
-                changes = self.ana.changes
-                if await (self.ana.read_states() if looks % LOOKS_FOR_ALL else self.ana.read_back()):
-                    if changes == self.ana.changes:
-                        self._report_drift()
+                if await self._changed_by_others(self.ana.read_states if looks % LOOKS_FOR_ALL else self.ana.read_back):
                     self._warden.pulse.beat()
                     self._soon(False)
                 stats, asking = await self.rpc.pipeline([

@@ -78,17 +78,17 @@ def test_panels_have_ids_of_their_own_and_do_not_overlap():
 
 @pytest.fixture(scope='module')
 def promtool(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Prometheus' own checker.  Only this program out of its package, which would start a server."""
+    """Prometheus' own checker.  Only this program out of its package (until Debian 12 that of the server)."""
     kept = REPOSITORY / '.venv' / 'bin' / 'promtool'
     found = shutil.which('promtool') or (str(kept) if kept.exists() else '')
     if found:
         return found
     directory = tmp_path_factory.mktemp('promtool')
-    fetch = ['apt-get', '-q', 'download', 'prometheus']
-    for command in (fetch, ['apt-get', '-q', 'update'], fetch):
+    of_itself, of_server = (['apt-get', '-q', 'download', name] for name in ('promtool', 'prometheus'))
+    for command in (of_itself, of_server, ['apt-get', '-q', 'update'], of_itself, of_server):
         done = subprocess.run(command, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                               timeout=120)
-        packages = list(directory.glob('prometheus_*.deb'))
+        packages = list(directory.glob('prom*.deb'))
         if packages:
             break
     else:
