@@ -19,7 +19,7 @@ from typing import Any, Callable, Deque, List, Optional, Sequence
 from . import seat_names
 from .bounded import Bounded, TookTooLong, Turns
 from .channel import Channel, Heard
-from .core import invariants, machine, rest, wire
+from .core import detector, invariants, machine, rest, wire
 from .core.actions import Action, Commit, Fence, ForgetGateway, Reply, StoreDisasters, StoreGateway, Wake
 from .core.events import BeaconReceived, Committed, Deposed, Event, SetTiming, Tick
 from .core.model import NO_VERSION, Map, ModelError
@@ -272,17 +272,27 @@ class GroupDriver:
             if self._state.stopped:
                 raise NotActive(self._state.stopped)
             item = yield max(0.0, due - self._clock())
+            if self._clock() >= due:
+                self._tick(due)
+                due = self._clock() + self._tick_s()
             if item is not None:
                 self._take(item)
                 due = min(due, self._clock() + self._tick_s())
-            if self._clock() >= due:
-                self._pace.ticked(self._clock(), due, self._state.map.timing.beacon_s)
-                for heard in self._io.routine():
-                    self._take(heard)
-                self._poll()
-                self._step(Tick(self._channel.green_seats()))
-                due = self._clock() + self._tick_s()
         raise Stop()
+
+    def _tick(self, due: float) -> None:
+        """A mgr that could not hear says so before it judges anything; else what it heard counts first."""
+        assert self._state is not None and self._channel is not None
+        self._pace.ticked(self._clock(), due, self._state.map.timing.beacon_s)
+        self._poll()
+        tick = Tick(self._channel.green_seats())
+        deaf = detector.deaf_s(self._state.soft.ticked, self._clock(), tick.green_seats, self._state.map.timing)
+        if deaf:
+            self._step(tick)
+        for heard in self._io.routine():
+            self._take(heard)
+        if not deaf:
+            self._step(Tick(self._channel.green_seats()))
 
     def _tick_s(self) -> float:
         """Until the next tick.  While all is well, half as long as a mgr may sleep before silence does not count."""
