@@ -48,7 +48,7 @@ ADDRESSES: Tuple[Mutant, ...] = (
         "AnaGroup(ana_group_id, owner, osd_epoch=self.osd_epoch_floor)", "AnaGroup(ana_group_id, owner)"),
     one("a gateway that is killed on its way out is not fenced", MACHINE, "in_order=beacon.leaving)", "in_order=True)"),
     one("an address that a beacon no longer names is forgotten", MACHINE,
-        "addresses=gateway.addresses | beacon.addresses,", "addresses=beacon.addresses,"),
+        "    found = gateway.addresses | beacon.addresses\n", "    found = beacon.addresses\n"),
 )
 
 FENCES: Tuple[Mutant, ...] = (
@@ -116,14 +116,15 @@ LEASES: Tuple[Mutant, ...] = (
 
 REGISTERS: Tuple[Mutant, ...] = (
     one("a new mgr reads a seat before it has claimed it", TAKEOVER,
-        "        claimed = yield from self._claim(seats, writable, ballot)\n"
-        "        maps, problems = yield from self._read(seats, claimed)\n",
-        "        maps, problems = yield from self._read(seats, writable)\n"
-        "        claimed = yield from self._claim(seats, writable, ballot)\n"),
+        "        claimed, not_claimed = yield from self._claim(seats, writable, ballot, again=repair_with is not None)\n"
+        "        maps, not_read = yield from self._read(seats, claimed, in_use)\n",
+        "        maps, not_read = yield from self._read(seats, writable, in_use)\n"
+        "        claimed, not_claimed = yield from self._claim(seats, writable, ballot, again=repair_with is not None)\n"),
     one("a new mgr goes on from the first map it finds, not the newest", REGISTER,
         "    return max(found, key=lambda m: m.version, default=None)\n", "    return found[0] if found else None\n"),
     one("a new mgr goes on from a seat that did not take its claim", REGISTER,
-        "    usable = [seat for seat in claimed if seat in maps]\n", "    usable = list(maps)\n"),
+        "    usable = [seat for seat in claimed if seat in maps and not (in_use and maps[seat] is None)]\n",
+        "    usable = list(maps)\n"),
     one("a new mgr acts before its first commit is acknowledged", EMISSION,
         "    committed = state.committed\n    if committed is None:\n        return state, ()\n",
         "    committed = state.committed or state.map\n"),
