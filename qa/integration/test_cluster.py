@@ -11,7 +11,7 @@ import rados
 import rbd
 
 from testbed.cluster import Cluster, ClusterError, CommandFailed, running_clusters
-from testbed.daemon import PROC, Daemon
+from testbed.daemon import PROC, Daemon, ProcessIdentity
 from testbed.waiting import wait_until
 
 BLOCK = bytes(range(256)) * 256
@@ -120,3 +120,21 @@ def test_a_process_that_got_the_pid_of_a_dead_daemon_is_never_signalled(tmp_path
     finally:
         bystander.stop()
     assert not bystander.alive()
+
+
+def test_a_process_of_which_a_thread_executes_another_program_is_never_taken_for_dead(tmp_path):
+    """Its first thread is a zombie for a moment, as a ceph-mgr's is that is to load a module."""
+    program = tmp_path / 'again.py'
+    program.write_text('import os, sys, threading, time\n'
+                       'left = int(sys.argv[1])\n'
+                       'again = [sys.executable, sys.argv[0], str(left - 1)]\n'
+                       'if left:\n'
+                       '    threading.Timer(0.002, os.execv, [sys.executable, again]).start()\n'
+                       'time.sleep(60 if left else 0)\n')
+    process = subprocess.Popen([sys.executable, str(program), '40'])
+    identity = ProcessIdentity.of(process.pid)
+    dead_while_it_ran = 0
+    while process.poll() is None:
+        dead = not identity.alive()
+        dead_while_it_ran += dead and process.poll() is None
+    assert dead_while_it_ran == 0 and not identity.alive()

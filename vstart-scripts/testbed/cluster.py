@@ -300,19 +300,10 @@ class Cluster:
                 client.mon('mgr module enable', module=name)
                 return True
 
-            mgrs, again = [f'mgr.{mgr}' for mgr in self._mgr_names], set()
-
             def restarted() -> bool:
-                # A ceph-mgr is to execute itself anew; now and then it ends without a word instead, and its service
-                # manager would start it. Once: one that ends again is told of.
-                ended = {mgr for mgr in mgrs if not self.daemons[mgr].alive()}
-                self.check_daemons(down=ended - again)
-                for mgr in ended:
-                    again.add(mgr)
-                    self.daemons[mgr].start()
                 return self.mgrs_up(client) and client.mon_json('mgr dump')['active_gid'] != dump['active_gid']
             self._wait(enable, timeout_s, f'mgr module {name} to be enabled')
-            self._wait(restarted, timeout_s, f'the mgrs to come back with module {name}', down=mgrs)
+            self._wait(restarted, timeout_s, f'the mgrs to come back with module {name}')
 
     def active_mgr(self) -> str:
         """Name of the active mgr (`x`), '' when there is none at the moment."""
@@ -324,10 +315,10 @@ class Cluster:
         dump = client.mon_json('mgr dump') if client else self.ceph_json('mgr', 'dump')
         return dump['available'] and len(dump['standbys']) == len(self._mgr_names) - 1
 
-    def _wait(self, condition: Callable[[], bool], timeout_s: float, what: str, down: Container[str] = ()) -> None:
-        """Wait, but not for a daemon that has died; those in `down` may have."""
+    def _wait(self, condition: Callable[[], bool], timeout_s: float, what: str) -> None:
+        """Wait, but not for a daemon that has died."""
         def condition_or_death() -> bool:
-            self.check_daemons(down)
+            self.check_daemons()
             return condition()
         try:
             wait_until(condition_or_death, timeout_s, what, interval_s=0.2, not_yet=(CommandFailed,))

@@ -44,10 +44,11 @@ class ProcessIdentity:
         return cls(pid, int(fields[19]), BOOT_ID.read_text().strip())
 
     def alive(self) -> bool:
-        """False also for a zombie: it runs no code and holds no socket."""
+        """False also for a zombie: it runs no code and holds no socket, unless other threads of it live on.  So it is for
+        a moment when one of those executes another program, as a ceph-mgr does that is to load a module."""
         fields = _stat_fields(self.pid)
-        return (fields is not None and fields[0] not in 'ZX' and int(fields[19]) == self.start_ticks
-                and BOOT_ID.read_text().strip() == self.boot_id)
+        return (fields is not None and (fields[0] not in 'ZX' or int(fields[17]) > 1)
+                and int(fields[19]) == self.start_ticks and BOOT_ID.read_text().strip() == self.boot_id)
 
     def kill(self, signal_number: int) -> bool:
         """Send the signal; False when that process is gone."""
