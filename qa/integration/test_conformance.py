@@ -41,7 +41,7 @@ def test_all_that_mgrs_and_gateways_decided_is_what_the_core_decides_again(clust
     print(result.describe())
     assert result.take_overs >= 2 and result.unjudged == 0
     # What happened in any case, however quickly: about half of what a quick machine shows.
-    assert result.steps - result.ticks > 90 and result.ticks > 80 and result.calls > 500 and result.maps_compared > 10
+    assert result.steps - result.ticks > 90 and result.ticks > 35 and result.calls > 500 and result.maps_compared > 10
     assert result.processes == 5, 'two wardens and three agents'
 
 
