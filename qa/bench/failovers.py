@@ -7,6 +7,7 @@ history.  *Floor*: a bare ``osd blocklist add``, the OSD map that carries it, an
 
 from __future__ import annotations
 
+import random
 import signal
 import time
 from calendar import timegm
@@ -28,6 +29,7 @@ NQN, NSID, IMAGE_BYTES = 'nqn.2016-06.io.spdk:bench', 1, 16 << 20
 ANA_GROUP, OWNER, OTHER = 1, 'gw1', 'gw2'
 WAIT_S, LOOK_S = 90.0, 0.02
 FENCED_S = 60
+REST_S = (2.0, 4.0)
 Figures = Dict[str, float]
 
 
@@ -74,6 +76,7 @@ class _Bench:
         self._wait_settled()
         figures['planned move: without a path'] = self._move(OTHER)
         figures['planned move back: without a path'] = self._move(OWNER)
+        self._let_mons_rest()
         figures['floor: blocklist and OSD map'], figures['floor: with the ANA states'] = self._floor()
         return figures
 
@@ -132,7 +135,13 @@ class _Bench:
                     and all(g['phase'] == 'ACTIVE' and g['holder'].split('#')[0] == g['owner']
                             for g in group['ana_groups']))
         wait_until(settled, WAIT_S, 'every ANA group to be at its owner', interval_s=0.2)
+        self._let_mons_rest()
         self._wait_writes(OWNER, time.monotonic())
+
+    @staticmethod
+    def _let_mons_rest() -> None:
+        """What the step before had them commit would hold up the next fence; a failure comes at any time after it."""
+        time.sleep(random.uniform(*REST_S))
 
     def _records(self) -> List[Dict[str, Any]]:
         return self._commands.group('history')['records']
