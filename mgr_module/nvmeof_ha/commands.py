@@ -190,12 +190,12 @@ def _repair(groups: Groups, key: GroupKey, confirmed: bool) -> Result:
     if driver is None:
         return no_such_group(groups, key, errno.EINVAL)
     status = driver.status
-    if not status.most_seats_lost and not running(driver, START_S):
-        return again(f"group {key} has not lost its seats, but is not ready: {status.stopped or status.waiting_for}")
+    lost = "; ".join(status.seats_lost)
     if not status.most_seats_lost:
-        mending = "; ".join(status.seats_lost)
-        return Result(0, "", f"group {key} needs no repair" + (f": {mending}, which is mended by itself" if mending else ""))
-    found = f"group {key}: {'; '.join(status.seats_lost)}"
+        if not running(driver, START_S):
+            return again(f"group {key} has not lost its seats, but is not ready: {status.stopped or status.waiting_for}")
+        return Result(0, "", f"group {key} needs no repair" + (f": {lost}, which is mended by itself" if lost else ""))
+    found = f"group {key}: {lost}"
     if not confirmed:
         return Result(-errno.EPERM, "", f"{found}. If these objects can be restored, restore them. Else add "
                       "--yes-i-really-mean-it: the map is then rebuilt from the mons' copy, every gateway instance that "

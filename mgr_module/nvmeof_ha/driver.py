@@ -201,7 +201,8 @@ class GroupDriver:
         else:
             yield from self._attempt.make_objects(self._seats.place, list(record.seats))
         yield from self._bounded.call(self._io.wait_for_latest_osdmap, LIBRADOS_S, "fetch the newest OSD map")
-        adopted = yield from self._attempt.adopt(self._seats, writable, record, self._older_maps())
+        adopted = yield from self._attempt.adopt(self._seats, writable, record, self._repair_with is not None,
+                                                    self._older_maps())
         gateways = () if adopted.rebuilt else self._store.gateways()
         self._adopted_problems = adopted.problems
         for problem in self._adopted_problems + self._store.unusable:
@@ -274,10 +275,10 @@ class GroupDriver:
             item = yield max(0.0, due - self._clock())
             if self._clock() >= due:
                 self._tick(due)
-                due = self._clock() + self._tick_s()
+                due = self._clock() + rest.tick_s(self._state, self._clock())
             if item is not None:
                 self._take(item)
-                due = min(due, self._clock() + self._tick_s())
+                due = min(due, self._clock() + rest.tick_s(self._state, self._clock()))
         raise Stop()
 
     def _tick(self, due: float) -> None:
@@ -293,13 +294,6 @@ class GroupDriver:
             self._take(heard)
         if not deaf:
             self._step(Tick(self._channel.green_seats()))
-
-    def _tick_s(self) -> float:
-        """Until the next tick.  While all is well, half as long as a mgr may sleep before silence does not count."""
-        assert self._state is not None
-        if not rest.in_order(self._state):
-            return TICK_S
-        return max(TICK_S, min(self._state.map.timing.beacon_s / 2, rest.fades_in_s(self._state, self._clock())))
 
     def _poll(self) -> None:
         assert self._seats is not None and self._channel is not None and self._state is not None

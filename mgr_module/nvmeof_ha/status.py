@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Mapping, Optional, Tuple
 
 from .core.model import Map
-from .core.register import QUORUM, SEATS
+from .core.register import quorum_lost
 from .core.soft import Soft
 from .hearing import Said
 
@@ -45,4 +45,4 @@ class Status:
     @property
     def most_seats_lost(self) -> bool:
         """Nothing can be decided any more, until an operator restores them or has the map rebuilt."""
-        return len(self.seats_lost) > SEATS - QUORUM
+        return quorum_lost(len(self.seats_lost))

@@ -117,12 +117,13 @@ class TakeOver:
                                     *seats.problems()]))
         return found
 
-    def adopt(self, seats: Seats, writable: List[Seat], record: GroupRecord,
+    def adopt(self, seats: Seats, writable: List[Seat], record: GroupRecord, again: bool = False,
               repair_with: Optional[Sequence[Map]] = None) -> Turns[Adopted]:
-        """Raises ``NotNow`` or ``NotActive``.  ``repair_with``: an operator asked for a repair; older maps of the group."""
+        """Raises ``NotNow`` or ``NotActive``.  ``again``: this mgr has held the seats before.  ``repair_with``: an operator
+        asked for a repair; older maps of the group."""
         in_use = record.state != CREATING
         ballot = yield from self._ballot()
-        claimed, not_claimed = yield from self._claim(seats, writable, ballot, again=repair_with is not None)
+        claimed, not_claimed = yield from self._claim(seats, writable, ballot, again)
         maps, not_read = yield from self._read(seats, claimed, in_use)
         problems = _in_seat_order({**not_claimed, **not_read})
         try:
@@ -134,13 +135,14 @@ class TakeOver:
             left = [*repair_with, *(m for m in maps.values() if m is not None)]
             rebuilt = yield from self._rebuild(seats, uncertain, left, problems, record)
             return Adopted(ballot, rebuilt, problems, rebuilt=True)
-        if repair_with is not None and found is not None:
+        if again and found is not None:
             found = rebuild.leapt(found)  # what this mgr wrote before under the same ballot may still land
         return Adopted(ballot, found, problems)
 
     def _way_out(self, seats: Seats) -> List[str]:
-        enough = len(seats.lost()) > register.SEATS - register.QUORUM
-        return [f"`ceph nvmeof-ha repair {self._key.pool} {self._key.group}` says what can be done"] if enough else []
+        if not register.quorum_lost(len(seats.lost())):
+            return []
+        return [f"`ceph nvmeof-ha repair {self._key.pool} {self._key.group}` says what can be done"]
 
     def _rebuild(self, seats: Seats, uncertain: List[Seat], maps: List[Map], problems: List[str],
                  record: GroupRecord) -> Turns[Map]:

@@ -116,10 +116,10 @@ LEASES: Tuple[Mutant, ...] = (
 
 REGISTERS: Tuple[Mutant, ...] = (
     one("a new mgr reads a seat before it has claimed it", TAKEOVER,
-        "        claimed, not_claimed = yield from self._claim(seats, writable, ballot, again=repair_with is not None)\n"
+        "        claimed, not_claimed = yield from self._claim(seats, writable, ballot, again)\n"
         "        maps, not_read = yield from self._read(seats, claimed, in_use)\n",
         "        maps, not_read = yield from self._read(seats, writable, in_use)\n"
-        "        claimed, not_claimed = yield from self._claim(seats, writable, ballot, again=repair_with is not None)\n"),
+        "        claimed, not_claimed = yield from self._claim(seats, writable, ballot, again)\n"),
     one("a new mgr goes on from the first map it finds, not the newest", REGISTER,
         "    return max(found, key=lambda m: m.version, default=None)\n", "    return found[0] if found else None\n"),
     one("a new mgr goes on from a seat that did not take its claim", REGISTER,
@@ -277,12 +277,13 @@ LOST_SEATS: Tuple[Mutant, ...] = (
         "    passed = 0 if known is None else known.osd_epoch\n"),
     one("lost seats: versions begin where the older map ended", REBUILD,
         "found.version.epoch + EPOCH_LEAP", "found.version.epoch"),
+    one("lost seats: rebuilt while a seat does not answer", TAKEOVER, "        if uncertain:\n", "        if False:\n"),
     one("a record forgets an instance that is not fenced", EMISSION,
         "record_of(gateway, state.map.unfenced(gateway.id),", "record_of(gateway, (),"),
     one("a removed gateway's record goes before it is fenced", EMISSION,
         "        if state.map.unfenced(gateway_id):\n            continue\n", ""),
     one("the map names a new address before its record does", MACHINE,
-        "not state.map.served_by(beacon.instance or Instance(\"\", 0, \"\"))", "True"),
+        "not state.map.served_by(gateway.instance):\n        return state, found", "True:\n        return state, found"),
     one("a writer that left in order is not fenced", MACHINE,
         "    wrote = any(instance in group.writers for group in state.map.ana_groups)\n", "    wrote = bool(served)\n"),
     one("a seat without a map is an answer", REGISTER, " and not (in_use and maps[seat] is None)]", "]"),

@@ -96,6 +96,11 @@ class Mgr:
         return self.process.alive and not self.process.stopped and self._driver.status.most_seats_lost
 
     @property
+    def waiting_for(self) -> str:
+        """Why the group is not looked after yet."""
+        return self._driver.status.waiting_for
+
+    @property
     def working(self) -> bool:
         return self.process.alive and self._driver.status.running
 

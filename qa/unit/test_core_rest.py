@@ -15,8 +15,10 @@ from nvmeof_ha.core.events import (ClearDisaster, Command, CreateGateway, Delete
                                    SetDisaster, SetEnabled, SetLocation, Tick)
 from nvmeof_ha.core.machine import at_rest
 from nvmeof_ha.core.model import Instance, Map, Phase
+from nvmeof_ha.core.rest import tick_s
 from nvmeof_ha.core.soft import State
-from unit.driven import GW1, GW2, Driven, ana_group, serving, stored_map, subsystems
+from nvmeof_ha.core.timing import TICK_S
+from unit.driven import GW1, GW2, TIMING, Driven, ana_group, serving, stored_map, subsystems
 
 SETTLED_S = 15.0
 
@@ -86,6 +88,18 @@ def test_all_is_well_and_nothing_is_decided_until_a_gateway_fades():
         assert all(said)
         driven.wait(0.4)
         assert not said[-1]
+
+
+def test_ticks_are_rare_while_all_is_well_and_come_when_a_gateway_fades_or_anything_is_out_of_order():
+    driven = Driven()
+    driven.create("gw1", "gw2")
+    assert tick_s(driven.state, driven.now) == TICK_S, "promotions are under way"
+    driven.wait(SETTLED_S)
+    assert tick_s(driven.state, driven.now) == TIMING.beacon_s / 2
+    heard = driven.state.soft.heard["gw2"]
+    silent_for_s = TIMING.suspect_s - TIMING.beacon_s / 2
+    assert tick_s(driven.state, heard + silent_for_s - 0.2) == pytest.approx(0.2)
+    assert tick_s(driven.state, heard + silent_for_s) == TICK_S
 
 
 def test_a_group_in_which_nobody_runs_rests():

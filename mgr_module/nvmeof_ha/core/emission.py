@@ -7,13 +7,11 @@ that relies on them.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import FrozenSet, List, Tuple
+from typing import List, Tuple
 
 from .actions import Action, Commit, Fence, ForgetGateway, StoreDisasters, Wake
 from .model import Map, Phase
 from .soft import State, drop, put, record_of
-
-NONE: FrozenSet[str] = frozenset()
 
 
 def emit(state: State, now: float) -> Tuple[State, Tuple[Action, ...]]:
@@ -58,7 +56,7 @@ def _records(state: State, actions: List[Action]) -> State:
     """Intent and addresses reach the mon KV store before the commit that relies on them; a removed gateway's record
     stays until what it names is fenced."""
     for gateway in state.map.gateways:
-        record = record_of(gateway, state.map.unfenced(gateway.id), state.soft.announced.get(gateway.id, NONE))
+        record = record_of(gateway, state.map.unfenced(gateway.id), state.soft.announced.get(gateway.id, frozenset()))
         if state.soft.storing.get(gateway.id) != record:
             actions.append(record)
             state = state.with_soft(storing=put(state.soft.storing, gateway.id, record))

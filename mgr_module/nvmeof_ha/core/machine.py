@@ -153,8 +153,9 @@ def _hear(state: State, gateway: Gateway, beacon: Beacon, now: float) -> State:
 def _addresses(state: State, gateway: Gateway, beacon: Beacon) -> Tuple[State, FrozenSet[str]]:
     """Those that the map may name.  Of an instance that serves, only what its record names already: as soon as the map
     is stored, its new context may write."""
+    assert gateway.instance is not None
     found = gateway.addresses | beacon.addresses
-    if found == gateway.addresses or not state.map.served_by(beacon.instance or Instance("", 0, "")):
+    if found == gateway.addresses or not state.map.served_by(gateway.instance):
         return state, found
     return state.with_soft(announced=put(state.soft.announced, gateway.id, found)), gateway.addresses
 

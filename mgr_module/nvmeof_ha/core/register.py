@@ -38,6 +38,11 @@ def decode_claim(text: str) -> Version:
     return Version(int(ballot), int(epoch))
 
 
+def quorum_lost(lost: int) -> bool:
+    """With so many seats lost, what the others hold may be older than what was acknowledged."""
+    return lost > SEATS - QUORUM
+
+
 class Progress(str, Enum):
     """How far a write on the three seats has come."""
 

@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import FrozenSet
 
 from .soft import Soft, State
+from .timing import TICK_S
 
 _READ_OFF_AT_REST: FrozenSet[str] = frozenset({"heard", "sequence", "load", "connections", "ticked", "hearing_since",
                                                "refused", "want_full"})
@@ -31,6 +32,13 @@ def fades_in_s(state: State, now: float) -> float:
     timing, heard = state.map.timing, state.soft.heard
     longest_s = timing.suspect_s - timing.beacon_s / 2
     return longest_s - max([0.0] + [now - heard.get(gateway_id, now) for gateway_id in state.map.running])
+
+
+def tick_s(state: State, now: float) -> float:
+    """Seconds until the next tick.  While all is well, half as long as a mgr may sleep before silence does not count."""
+    if not in_order(state):
+        return TICK_S
+    return max(TICK_S, min(state.map.timing.beacon_s / 2, fades_in_s(state, now)))
 
 
 def at_rest(before: State, after: State, now: float) -> bool:
