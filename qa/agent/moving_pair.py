@@ -22,7 +22,7 @@ from gw_agent.configuration import object_name
 from target_sim.target_process import RpcClient
 from testbed.cluster import POOL, Cluster
 from testbed.gateway import Gateway, nvme_gw
-from testbed.nvmeof_setup import GatewayApi
+from testbed.nvmeof_setup import GatewayApi, start_serving
 from testbed.place import Place
 from testbed.waiting import wait_until
 
@@ -69,15 +69,7 @@ class MovingPair:
         self._client.connect()
         self._ioctx = self._client.open_ioctx(POOL)
         try:
-            for gateway in self.gateways:
-                gateway.create()
-                gateway.start()
-            with GatewayApi(self.gateways[0]) as api:
-                api.wait_ready()
-                api.create_subsystem(self.nqn, "MOVING", MAX_NAMESPACES)
-                api.create_listeners(self.nqn, self.gateways)
-                for nsid, ana_group in ((NSID, 1), (BYSTANDER, 2)):
-                    api.add_namespace(self.nqn, nsid, f"{self._group}{nsid}", IMAGE_BYTES, ana_group)
+            start_serving(self.gateways, self.nqn, self._group, IMAGE_BYTES, {NSID: 1, BYSTANDER: 2}, MAX_NAMESPACES)
             self.wait_well()
         except BaseException:
             self.__exit__()

@@ -12,7 +12,7 @@ from mgr_peer import SeatReader, connect
 from nvmeof_ha.core.model import Map, Phase
 from testbed.cluster import Cluster
 from testbed.gateway import Gateway, nvme_gw
-from testbed.nvmeof_setup import GatewayApi
+from testbed.nvmeof_setup import start_serving
 from testbed.sampler import Sampler
 from testbed.waiting import wait_until
 
@@ -39,15 +39,7 @@ class ServedPair:
         self._client = connect(self.cluster)
         self.seats = SeatReader(self._client, self.group)
         try:
-            for gateway in self.gateways:
-                gateway.create()
-                gateway.start()
-            with GatewayApi(self.one) as api:
-                api.wait_ready()
-                api.create_subsystem(self.nqn, 'PAIR1')
-                api.create_listeners(self.nqn, self.gateways)
-                for ana_group in ANA_GROUPS:
-                    api.add_namespace(self.nqn, ana_group, f'{self.group}{ana_group}', IMAGE_BYTES, ana_group)
+            start_serving(self.gateways, self.nqn, self.group, IMAGE_BYTES, {group: group for group in ANA_GROUPS})
             self.wait_well()
         except BaseException:
             self.__exit__()

@@ -5,7 +5,7 @@ Every method raises SetupRefused with the gateway's own words.
 
 from __future__ import annotations
 
-from typing import Any, List, Sequence
+from typing import Any, List, Mapping, Sequence
 
 import grpc
 
@@ -88,6 +88,21 @@ class GatewayApi:
         subsystems = self.ask('list_subsystems', gateway_pb2.list_subsystems_req()).subsystems
         return [s.nqn for s in subsystems
                 if self.ask('list_listeners', gateway_pb2.list_listeners_req(subsystem=s.nqn)).listeners]
+
+
+def start_serving(gateways: Sequence[Gateway], nqn: str, image: str, image_bytes: int, ana_group_of: Mapping[int, int],
+                  max_namespaces: int = 64) -> None:
+    """Create and start the gateways, and a subsystem with a listener of each and these namespaces (nsid -> ANA group), on
+    images that are called `image` with the nsid behind it."""
+    for gateway in gateways:
+        gateway.create()
+        gateway.start()
+    with GatewayApi(gateways[0]) as api:
+        api.wait_ready()
+        api.create_subsystem(nqn, '', max_namespaces)   # a serial number of its own
+        api.create_listeners(nqn, gateways)
+        for nsid, ana_group in ana_group_of.items():
+            api.add_namespace(nqn, nsid, f'{image}{nsid}', image_bytes, ana_group)
 
 
 def listen_too(gateway: Gateway) -> List[str]:
