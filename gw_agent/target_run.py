@@ -39,9 +39,10 @@ log = logging.getLogger(__name__)
 CONNECT_RETRY_S = 0.05
 LOOK_S = 1.0
 LOOK_PAUSE_FACTOR = 30
-"""A target that has much is looked at more seldom, as hosts' I/O waits while it tells: a look, and so many times as long"""
+"""A target that has much is looked at more seldom, as hosts' I/O waits while it tells: so many times as long as a look took
+passes until the next one."""
 LONGEST_LOOK_S = 4.0
-"""of nothing; but often enough for who set something by hand."""
+"""At most this, so that what somebody sets by hand is soon set right."""
 LOOKS_FOR_ALL = 5
 """ANA states are read back at each look, subsystems and namespaces at each so manieth."""
 APPLY_RETRY_S = 1.0
