@@ -29,8 +29,8 @@ COUNTERS = ("num_read_ops", "num_write_ops", "num_unmap_ops")
 
 
 class Drain:
-    """For one target. `note_progress` is called now and then with what `bdev_get_iostat` tells, or told since
-    when no I/O was done."""
+    """For one target. `note_progress` is called now and then with what `bdev_get_iostat` tells, or told last if no
+    I/O was done since."""
 
     def __init__(self, rpc: SpdkRpc, methods: FrozenSet[str]) -> None:
         self._rpc = rpc
