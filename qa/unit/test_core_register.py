@@ -8,7 +8,7 @@ import pytest
 
 from nvmeof_ha.core.model import NO_VERSION, Availability, Map, Phase, Version
 from nvmeof_ha.core.register import (NOTHING_SEEN, Progress, Tally, View, adopt, decode_claim, encode_claim, judge,
-                                     merge)
+                                     merge, quorum_lost)
 
 from .driven import GW1, GW2, ana_group, serving, stored_map
 
@@ -79,6 +79,11 @@ def test_a_new_mgr_adopts_the_newest_map_of_the_seats_that_took_its_claim():
 def test_fewer_than_two_claimed_and_read_seats_conclude_nothing(maps, claimed):
     with pytest.raises(ValueError, match="claimed seats could be read, 2 are needed"):
         adopt(maps, claimed, in_use=False)
+
+
+@pytest.mark.parametrize("lost, gone", [(0, False), (1, False), (2, True), (3, True)])
+def test_with_two_seats_lost_no_quorum_remembers_every_acknowledged_map(lost, gone):
+    assert quorum_lost(lost) is gone
 
 
 def test_a_seat_that_lost_its_map_stands_in_for_no_other():
