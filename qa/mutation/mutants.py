@@ -197,7 +197,7 @@ DOUBTS: Tuple[Mutant, ...] = (
         "    limit_s = timing.suspect_s * (2 if mass else 1)\n", "    limit_s = timing.suspect_s\n"),
     one("a warden that was paused kills its target for the silence", LEASE,
         "        if now - self.looked_s > self.timing.beacon_s:\n", "        if False:\n"),
-    one("a gateway may fall silent while all is well", REST, "\n            and fades_in_s(after, now) > 0)", ")"),
+    one("a gateway may fall silent while all is well", REST, " and fades_in_s(after, now) > 0\n", "\n"),
     one("what a beacon has changed beside the map is not acted on while all is well", REST,
         " and _decisive(after.soft) == _decisive(before.soft)", ""),
 )

@@ -14,8 +14,8 @@ from nvmeof_ha.core import machine
 from nvmeof_ha.core.events import (ClearDisaster, Command, CreateGateway, DeleteGateway, FenceGateway, MoveAnaGroup,
                                    SetDisaster, SetEnabled, SetLocation, Tick)
 from nvmeof_ha.core.machine import at_rest
-from nvmeof_ha.core.model import Instance, Map, Phase
-from nvmeof_ha.core.rest import tick_s
+from nvmeof_ha.core.model import Availability, Instance, Map, Phase
+from nvmeof_ha.core.rest import in_order, tick_s
 from nvmeof_ha.core.soft import State
 from nvmeof_ha.core.timing import TICK_S
 from unit.driven import GW1, GW2, TIMING, Driven, ana_group, serving, stored_map, subsystems
@@ -111,14 +111,32 @@ def test_a_group_in_which_nobody_runs_rests():
     assert all(said)
 
 
-def test_a_beacon_with_news_is_settled():
-    with compared() as said:
-        driven = Driven()
-        driven.create("gw1", "gw2")
-        driven.wait(SETTLED_S)
-        said.clear()
+@contextmanager
+def settled() -> Iterator[List[State]]:
+    """Yields the states to which rules were applied."""
+    with mock.patch.object(machine, "_settle", side_effect=machine._settle) as settle:
+        states: List[State] = []
+        yield states
+        states.extend(call.args[0] for call in settle.call_args_list)
+
+
+def test_a_beacon_with_news_is_settled_at_once():
+    driven = Driven(MAP)
+    with settled() as states:
         driven.beacon(driven.instances["gw1"], stuck="a request hangs")
-        assert said == [False]
+    assert states and driven.map.gateway("gw1").availability is Availability.SUSPECT
+
+
+def test_a_beacon_that_tells_only_that_its_gateway_is_there_waits_for_the_tick_even_where_much_is_out_of_order():
+    away = replace(serving(GW1), instance=None, availability=Availability.UNAVAILABLE, addresses=frozenset())
+    driven = Driven(stored_map((away, serving(GW2)), (ana_group(1, Phase.ACTIVE, GW2), ana_group(2, Phase.ACTIVE, GW2))))
+    assert not in_order(driven.state)
+    with settled() as by_beacon:
+        driven.beacon(GW2, load=7, connections=2)
+    with settled() as by_tick:
+        driven.do(Tick())
+    assert not by_beacon
+    assert by_tick[0].soft.load["gw2"] == 7 and by_tick[0].soft.heard["gw2"] == driven.now
 
 
 def test_whatever_else_an_event_changed_is_settled():

@@ -17,7 +17,8 @@ A gateway's instance: CREATED -> AVAILABLE -> SUSPECT -> AVAILABLE again, or dep
 its latest suspicion, or reaped by its warden).
 
 First the event changes the state, then rules are applied until nothing changes (``_settle``), then actions are read
-off the result (``emission.emit``); both are left out where they would find nothing (``rest.at_rest``).  So every rule holds for a mgr that takes over with the same map.
+off the result (``emission.emit``); both are left out where they would find nothing (``rest.at_rest``), or can wait for the
+tick that is due soon (``rest.can_wait``).  So every rule holds for a mgr that takes over with the same map.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from .intent import (Handled, create, delete, no_longer_moved_to, nothing_to_fen
                      remove_deleted, retiring, set_enabled, set_timing, settle_timing)
 from .locations import clear_disaster, forget_recovered, set_disaster, set_location
 from .model import NO_VERSION, AnaGroup, Availability, Departed, Disaster, Gateway, Instance, Map, Phase, Version
-from .rest import at_rest
+from .rest import at_rest, can_wait
 from .soft import Soft, State, backed_off, change, drop, put
 from .timing import FLAP_WINDOW_S, Timing
 
@@ -66,7 +67,7 @@ def step(state: State, event: Event, now: float) -> Step:
         return replace(state, stopped=event.reason), ()
     before = state
     state, replies = _HANDLERS[type(event)](state, event, now)
-    if isinstance(event, (BeaconReceived, Tick)) and at_rest(before, state, now):
+    if isinstance(event, BeaconReceived) and can_wait(before, state) or isinstance(event, Tick) and at_rest(before, state, now):
         return state, replies
     if state.committed is not None:
         state = _settle(state, now)

@@ -1,7 +1,9 @@
-"""When a step has nothing to decide: what keeps a beacon and a tick cheap while all is well, whatever the group's size.
+"""When a step has nothing to decide: what keeps a beacon and a tick cheap, whatever the group's size.
 
 Promises: at rest, settling the state and reading actions off it would change nothing and ask for nothing.  It need not say
-so whenever it could: in a group that has anything out of order, every rule is applied at every step.
+so whenever it could: in a group that has anything out of order, every rule is applied at every tick.  What a beacon tells
+that can wait for the next tick decides nothing sooner, so a mgr that looks after many such groups applies rules no more
+often for having many gateways.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from .timing import TICK_S
 
 _READ_OFF_AT_REST: FrozenSet[str] = frozenset({"heard", "sequence", "load", "connections", "ticked", "hearing_since",
                                                "refused", "want_full"})
-"""What a beacon or a tick may change and no rule asks for while every ANA group is at home, but for ``heard``."""
+"""What a beacon or a tick may change and no rule asks for while every ANA group is at home, but for ``heard``.  Elsewhere
+rules ask for it, at the next tick."""
 
 _decisive = attrgetter(*(field.name for field in fields(Soft) if field.name not in _READ_OFF_AT_REST))
 
@@ -41,7 +44,12 @@ def tick_s(state: State, now: float) -> float:
     return max(TICK_S, min(state.map.timing.beacon_s / 2, fades_in_s(state, now)))
 
 
+def can_wait(before: State, after: State) -> bool:
+    """Until the next tick, whatever a beacon made of ``before``, which was settled: it told no more than that its gateway
+    is there and how busy it is."""
+    return after.map is before.map and _decisive(after.soft) == _decisive(before.soft)
+
+
 def at_rest(before: State, after: State, now: float) -> bool:
     """``after``: what a beacon or a tick made of ``before``, which was settled."""
-    return (after.map is before.map and in_order(after) and _decisive(after.soft) == _decisive(before.soft)
-            and fades_in_s(after, now) > 0)
+    return can_wait(before, after) and in_order(after) and fades_in_s(after, now) > 0
