@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 READ_TIMEOUT_S = 3.0
 ADDRESS_FIELDS = ("trtype", "adrfam", "traddr", "trsvcid")
 READ_ATTEMPTS = 5
+AT_ONCE = 8
+"""Subsystems whose ANA states are read in one write where nothing waits for them: the target tells of 64 of them for 10 ms,
+in which it does no I/O (measured, SPDK v26.05, 32 ANA groups)."""
 
 
 @dataclass(frozen=True)
@@ -93,10 +96,14 @@ class AnaStates:
         raise RpcTimeout("subsystems come and go faster than their listeners can be read")
 
     async def read_states(self) -> bool:
-        """As `read_back`, of the ANA states alone, which is much quicker where there are many namespaces."""
+        """As `read_back`, of the ANA states alone, and of some subsystems after the others, so that the target does I/O
+        between them. What was set meanwhile shows as mixed at worst, until it is read back."""
         self._reads += 1
         number, asked_nqns = self._reads, self._nqns
-        listeners = await self._rpc.pipeline(target_state.get_listeners(asked_nqns), READ_TIMEOUT_S)
+        listeners: List[Any] = []
+        for first in range(0, len(asked_nqns), AT_ONCE):
+            listeners += await self._rpc.pipeline(target_state.get_listeners(asked_nqns[first:first + AT_ONCE]),
+                                                  READ_TIMEOUT_S)
         for reply in listeners:
             if isinstance(reply, RpcUnreachable):
                 raise reply

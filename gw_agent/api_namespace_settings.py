@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from typing import Any, Dict
+from typing import Any, Awaitable
 
 from gw_agent import changes_namespaces as changes
 from gw_agent import listings
@@ -13,6 +13,7 @@ from gw_agent.api_frame import ApiFrame, answers
 from gw_agent.changes import Refused
 from gw_agent.configuration import QOS_FIELDS, Namespace
 from gw_agent.images import LIMIT_BYTES
+from gw_agent.io_counters import IoCounters
 from gw_agent.pb import gateway_pb2 as pb
 from gw_agent.spdk_rpc import RpcError
 from gw_agent.target_state import VISIBILITY_RPC
@@ -49,7 +50,8 @@ class NamespaceSettingVerbs(ApiFrame):
         loop = asyncio.get_running_loop()
         end_s = loop.time() + NOTICE_S
         while loop.time() < end_s:
-            shown, = await self._of_bdev("bdev_get_bdevs", {"name": namespace.bdev_name}, namespace)
+            shown, = await self._of_bdev(self.local.rpc.call("bdev_get_bdevs", {"name": namespace.bdev_name}),
+                                         namespace)
             if shown["num_blocks"] * shown["block_size"] >= size - shown["block_size"] + 1:
                 return True
             await asyncio.sleep(NOTICE_LOOK_S)
@@ -65,7 +67,7 @@ class NamespaceSettingVerbs(ApiFrame):
     async def namespace_get_io_stats(self, request: pb.namespace_get_io_stats_req) -> pb.namespace_io_stats_info:
         """Of this gateway: what hosts did through others is not counted here."""
         namespace = await self._namespace(request.subsystem_nqn, request.nsid)
-        shown = await self._of_bdev("bdev_get_iostat", {"names": [namespace.bdev_name]}, namespace)
+        shown = await self._of_bdev(IoCounters(self.local.rpc).of_one(namespace.bdev_name), namespace)
         return listings.io_stats(request.subsystem_nqn, namespace, shown)
 
     @answers(pb.req_status)
@@ -102,9 +104,9 @@ class NamespaceSettingVerbs(ApiFrame):
     async def _namespace(self, nqn: str, nsid: int) -> Namespace:
         return changes.namespace(await self.store.load(), nqn, nsid)
 
-    async def _of_bdev(self, method: str, params: Dict[str, Any], namespace: Namespace) -> Any:
+    async def _of_bdev(self, answer: Awaitable[Any], namespace: Namespace) -> Any:
         try:
-            return await self.local.rpc.call(method, params)
+            return await answer
         except RpcError as error:
             if error.code != -errno.ENODEV:
                 raise

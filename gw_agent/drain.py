@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, Dict, FrozenSet, List, Optional, Sequence
+from typing import FrozenSet, List, Mapping, Optional, Sequence
 
 from gw_agent.ana import FoundNamespace
+from gw_agent.io_counters import IoCounters
 from gw_agent.spdk_rpc import SpdkRpc
 
 log = logging.getLogger(__name__)
@@ -25,21 +26,19 @@ LOOK_AGAIN_S = 0.05
 IDLE_LOOKS = 4
 """A target that cannot tell its queue depth: silent for this many looks counts as idle, not as hung."""
 CALL_TIMEOUT_S = 30.0
-COUNTERS = ("num_read_ops", "num_write_ops", "num_unmap_ops")
 
 
 class Drain:
-    """For one target. `note_progress` is called now and then with what `bdev_get_iostat` tells, or told last if no
-    I/O was done since."""
+    """For one target. `note_progress` is called now and then."""
 
-    def __init__(self, rpc: SpdkRpc, methods: FrozenSet[str]) -> None:
-        self._rpc = rpc
+    def __init__(self, rpc: SpdkRpc, counters: IoCounters, methods: FrozenSet[str]) -> None:
+        self._rpc, self._counters = rpc, counters
         self._can_sample = SAMPLING_RPC in methods
-        self._operations: Dict[str, int] = {}
+        self._operations: Mapping[str, int] = {}
 
-    def note_progress(self, iostat: Dict[str, Any]) -> None:
-        """Remember how many operations each block device has completed."""
-        self._operations = _operations(iostat)
+    def note_progress(self, operations: Mapping[str, int]) -> None:
+        """How many operations each block device has completed so far."""
+        self._operations = operations
 
     async def drain(self, namespaces: Sequence[FoundNamespace]) -> None:
         """Raises RpcFailure."""
@@ -53,13 +52,12 @@ class Drain:
         """Returns when no block device seems to hang; false when one still did after `most_looks`."""
         before, sampled, looks, quick = self._operations, False, 0, True
         while looks != most_looks:
-            iostat = await self._rpc.call("bdev_get_iostat")
-            now = _operations(iostat)
+            counted = await self._counters.counted(bdevs)
+            now = {name: device.operations for name, device in counted.items()}
             quiet = [b for b in bdevs if now.get(b, 0) > 0 and now.get(b) == before.get(b)]
             if not quiet:
                 break
-            depths = _depths(iostat) if sampled else {}
-            if sampled and all(depths.get(b) == 0 for b in quiet):
+            if sampled and all(counted[b].queue_depth == 0 for b in quiet):
                 break
             if not self._can_sample and looks >= IDLE_LOOKS:
                 break
@@ -79,11 +77,3 @@ class Drain:
 
     async def _sample(self, bdevs: List[str], period_us: int) -> None:
         await self._rpc.pipeline([(SAMPLING_RPC, {"name": b, "period": period_us}) for b in bdevs])
-
-
-def _operations(iostat: Dict[str, Any]) -> Dict[str, int]:
-    return {b["name"]: sum(b.get(counter, 0) for counter in COUNTERS) for b in iostat.get("bdevs", ())}
-
-
-def _depths(iostat: Dict[str, Any]) -> Dict[str, Optional[int]]:
-    return {b["name"]: b.get("queue_depth") for b in iostat.get("bdevs", ())}

@@ -37,7 +37,6 @@ MEMORY = 0.8
 LEAST_OPERATIONS = 1.0
 MOST_TOLD = 256
 PAUSED_LOOK_S = 10.0
-COUNTERS = ("num_read_ops", "num_write_ops", "num_unmap_ops")
 
 
 def object_name(group: str) -> str:
@@ -102,11 +101,10 @@ class Rebalancer:
     # -- who carries how much ---------------------------------------------------------------------------------
 
     async def _measure(self, run: TargetRun, stored: Stored) -> None:
-        if run.rpc is None:
+        if run.counters is None:
             return
-        iostat = await run.rpc.call("bdev_get_iostat")
-        now_s, counted = boottime_s(), {bdev["name"]: sum(bdev.get(counter, 0) for counter in COUNTERS)
-                                        for bdev in iostat.get("bdevs", ())}
+        found = await run.counters.counted(namespace.bdev_name for _, namespace in stored.configuration.namespaces())
+        now_s, counted = boottime_s(), {name: device.operations for name, device in found.items()}
         passed_s = now_s - self._counted[0]
         rates = {name: max(0, count - self._counted[1][name]) / passed_s for name, count in counted.items()
                  if name in self._counted[1]}

@@ -22,6 +22,7 @@ from gw_agent.configuration import Configuration
 from gw_agent.contexts import ContextFailed, Contexts
 from gw_agent.drain import Drain
 from gw_agent.group_io import GroupIo
+from gw_agent.io_counters import IoCounters
 from gw_agent.moves import Held
 from gw_agent.nqn import DISCOVERY_NQN
 from gw_agent.plan_runner import PlanRunner
@@ -71,6 +72,7 @@ class TargetRun:
         self._completed, self._loaded_s = 0, 0.0
         self.instance = instance
         self.rpc: Optional[SpdkRpc] = None
+        self.counters: Optional[IoCounters] = None
         self.ana: Optional[AnaStates] = None
         self.contexts: Optional[Contexts] = None
         self.plan: Optional[PlanRunner] = None
@@ -106,7 +108,8 @@ class TargetRun:
             methods = frozenset(await self.rpc.call("rpc_get_methods"))
             self.ana = AnaStates(self.rpc, self.groups.wanted)
             await self.ana.read_back()
-            self._drain = Drain(self.rpc, methods)
+            self.counters = IoCounters(self.rpc)
+            self._drain = Drain(self.rpc, self.counters, methods)
             self.contexts = Contexts(self.rpc, self._settings, methods, self._images, self._warden.pulse,
                                      self.committed, self._newest_fence)
             await self.contexts.attach(self._dead_addresses())
@@ -218,12 +221,10 @@ class TargetRun:
                 return   # apply_now says why
 
     async def _look(self) -> None:
-        """Read the target back now and then: somebody may have changed it by hand. While no I/O is done, the counters
-        of the block devices are those that were read last: there may be thousands, and an ANA change waits behind
-        the answer."""
-        assert self.rpc is not None and self.ana is not None and self._drain is not None
+        """Read the target back now and then: somebody may have changed it by hand. While no I/O is done, no block device
+        has counted anything."""
+        assert self.rpc is not None and self.ana is not None and self._drain is not None and self.counters is not None
         failures = looks = 0
-        iostat: Optional[Dict[str, Any]] = None
         took_s = 0.0
         while True:
             await asyncio.sleep(min(max(LOOK_S, LOOK_PAUSE_FACTOR * took_s), LONGEST_LOOK_S))
@@ -239,10 +240,12 @@ class TargetRun:
                     raise stats
                 completed = self._completed
                 self._note_load(stats, len(asking) if isinstance(asking, list) else 0)
-                if iostat is None or self._completed != completed:
-                    iostat = await self.rpc.call("bdev_get_iostat")
-                self._drain.note_progress(iostat)
-                self.io = self._group_io.rates(iostat, self.ana.namespaces, boottime_s())
+                namespaces = self.ana.namespaces
+                devices = self._group_io.worth_asking(namespaces, self.ana.states)
+                counted = await self.counters.counted(devices) if self._completed != completed else {}
+                self.io = self._group_io.rates({name: device.operations for name, device in counted.items()}, namespaces,
+                                               boottime_s())
+                self._drain.note_progress(self._group_io.operations)
                 failures = 0
             except RpcTimeout as error:
                 failures += 1

@@ -14,6 +14,7 @@ import rbd
 from gw_agent.ana import AnaStates
 from gw_agent.contexts import Contexts
 from gw_agent.drain import Drain
+from gw_agent.io_counters import IoCounters
 from gw_agent.probe_images import ProbeImages
 from gw_agent.pulse import Pulse
 from gw_agent.spdk_rpc import SpdkRpc
@@ -249,10 +250,10 @@ def test_a_group_is_drained_when_each_of_its_namespaces_answered(bench: Bench) -
 
     async def use(rpc: SpdkRpc) -> None:
         await serve_one_namespace(bench, rpc, port)
-        ana, drain = AnaStates(rpc), Drain(rpc, frozenset(await rpc.call("rpc_get_methods")))
+        ana, drain = AnaStates(rpc), Drain(rpc, IoCounters(rpc),
+                                            frozenset(await rpc.call("rpc_get_methods")))
         await ana.read_back()
         assert [n.nsid for n in ana.namespaces_of(2)] == [1] and not ana.namespaces_of(1)
-        drain.note_progress(await rpc.call("bdev_get_iostat"))
         await asyncio.wait_for(drain.drain(ana.namespaces_of(2)), 10)
         await asyncio.wait_for(drain.drain([]), 10)
         await ana.read_back()

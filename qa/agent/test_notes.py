@@ -11,22 +11,29 @@ from gw_agent.loop_lag import STEP_S, LoopLag
 from gw_agent.notes import limited, notes
 from nvmeof_ha_core import wire
 from nvmeof_ha_core.events import Beacon, Notes
+from nvmeof_ha_core.gateway import INACCESSIBLE, MIXED, OPTIMIZED
 from nvmeof_ha_core.release import RELEASE
 
 NQN = "nqn.a:b"
 
 
-def iostat(**counts: int) -> dict:
-    return {"bdevs": [{"name": name, "num_read_ops": count, "num_write_ops": 10} for name, count in counts.items()]}
-
-
 def test_io_is_counted_by_ana_group_and_what_began_since_the_last_look_is_not():
     spaces = [FoundNamespace(NQN, 1, 1, "a"), FoundNamespace(NQN, 2, 1, "b"), FoundNamespace(NQN, 3, 2, "c")]
     io = GroupIo()
-    assert io.rates(iostat(a=5, b=5), spaces, 10.0) == ()
-    assert io.rates(iostat(a=105, b=55, c=900), spaces, 12.0) == ((1, 75),)
-    assert io.rates(iostat(a=5, c=1000), spaces, 14.0) == ((2, 50),), "a device that was made again counts anew"
-    assert io.rates(iostat(), [], 15.0) == ()
+    assert io.rates({"a": 5, "b": 5}, spaces, 10.0) == ()
+    assert io.rates({"a": 105, "b": 55, "c": 900}, spaces, 12.0) == ((1, 75),)
+    assert io.rates({"a": 5, "c": 1000}, spaces, 14.0) == ((2, 50),), "a device that was made again counts anew"
+    assert io.rates({}, spaces, 15.0) == (), "nobody asked: nothing was done"
+    assert io.operations == {"a": 5, "b": 55, "c": 1000}
+    assert io.rates({}, [], 16.0) == () and io.operations == {}
+
+
+def test_devices_of_ana_groups_that_no_host_reaches_are_asked_about_once_more_and_then_no_longer():
+    spaces = [FoundNamespace(NQN, 1, 1, "a"), FoundNamespace(NQN, 2, 2, "b"), FoundNamespace(NQN, 3, 3, "c")]
+    io = GroupIo()
+    assert io.worth_asking(spaces, {1: OPTIMIZED, 2: MIXED, 3: INACCESSIBLE}) == ["a", "b"]
+    assert io.worth_asking(spaces, {1: INACCESSIBLE, 3: OPTIMIZED}) == ["a", "b", "c"]
+    assert io.worth_asking(spaces, {1: INACCESSIBLE, 3: OPTIMIZED}) == ["c"]
 
 
 def test_whatever_is_wrong_fits_into_a_beacon():

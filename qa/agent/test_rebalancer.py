@@ -12,6 +12,7 @@ from test_rebalance import gateway_map, spread
 from gw_agent import moves, rebalancer
 from gw_agent.changes import Refused
 from gw_agent.configuration import Configuration, Namespace, Subsystem
+from gw_agent.io_counters import Counted
 from nvmeof_ha_core.model import Phase
 
 PATIENCE_S = 10.0
@@ -31,8 +32,8 @@ class Group:
     # A target run.
 
     @property
-    def rpc(self):
-        return SimpleNamespace(call=self._iostat)
+    def counters(self):
+        return SimpleNamespace(counted=self._counted)
 
     @property
     def held(self):
@@ -42,9 +43,8 @@ class Group:
         subsystem = Subsystem("nqn", "S1", 1024, namespaces=MappingProxyType(namespaces))
         return SimpleNamespace(configuration=Configuration({"nqn": subsystem}), omap=self.omap), frozenset()
 
-    async def _iostat(self, method):
-        assert method == "bdev_get_iostat"
-        return {"bdevs": [{"name": name, "num_read_ops": count} for name, count in self.counted.items()]}
+    async def _counted(self, names):
+        return {name: Counted(self.counted[name], None) for name in names if name in self.counted}
 
     # The mover.
 
