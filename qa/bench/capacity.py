@@ -3,7 +3,7 @@
 Groups of ``PER_GROUP`` gateways.  One process speaks for most of them; a few are spoken for by another that has nothing else
 to do, so that its round trips are those of beacons and not of a busy load generator.  CPU is of all threads of ceph-mgr, its
 own and other modules' included, as share of one core; what the machine has left is among the figures, because without any
-left the others mean little.
+left the others mean little.  *Floor*: the same fleets, reads and beacons, while `bare_watcher.py` answers in the mgr's place.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from testbed.cluster import ADMIN, REPOSITORY, Cluster
 from testbed.process_cost import cost
 from testbed.waiting import wait_until
 
+from .bare_watcher import BareWatcher
 from .ceph_commands import CephCommands
 from .fleet_process import FleetProcess
 
@@ -36,6 +37,7 @@ SCRAPE_EVERY_S = 5.0
 SETTLE_S, WARM_S, MEASURE_S = 300.0, 10.0, 20.0
 LATENESS = re.compile(r'nvmeof_ha_mgr_tick_lateness_seconds_bucket\{.*le="([^"]+)".*\} (\d+)')
 Figures = Dict[str, float]
+Add = Callable[[str, List[str], List[str]], None]
 
 
 def run(directory: Path, say: Callable[[str], None], sizes: Sequence[int] = SIZES, seconds: float = MEASURE_S,
@@ -60,17 +62,36 @@ def measured(cluster: Cluster, say: Callable[[str], None], sizes: Sequence[int],
     status_page.enable(cluster)
     own_modules = cluster.ceph_json('mgr', 'dump')['modules']
     with ExitStack() as stack:
-        fleets = _Fleets(cluster, stack, reads)
+        watcher = stack.enter_context(BareWatcher(cluster.conf))
+        fleets = _Fleets(cluster, stack, reads, lambda group, _new, gateways: watcher.add(group, gateways), [watcher.pid])
+        for size in sizes:
+            say(f'floor: {size} gateways')
+            fleets.grow('floor', size)
+            time.sleep(warm_s)
+            figures.update(_named(size, ', floor', fleets.measure(seconds)))
+    with ExitStack() as stack:
+        client = stack.enter_context(rados.Rados(name=ADMIN, conffile=str(cluster.conf)))
+        pids = [daemon.pid for name, daemon in cluster.daemons.items() if name.startswith('mgr.')]
+        fleets = _Fleets(cluster, stack, reads, _created_by(CephCommands(cluster, client)), pids)
         for size in sizes:
             say(f'{size} gateways')
-            fleets.grow(size)
+            fleets.grow('fleet', size)
             time.sleep(warm_s)
-            figures.update(_named(size, '', fleets.measure(seconds)))
+            figures.update(_named(size, '', _with_lateness(cluster, lambda: fleets.measure(seconds))))
             if LOAD in own_modules:
                 with _busy_modules(cluster):
                     time.sleep(warm_s)
-                    figures.update(_named(size, ', busy mgr', fleets.measure(seconds)))
+                    figures.update(_named(size, ', busy mgr', _with_lateness(cluster, lambda: fleets.measure(seconds))))
     return figures
+
+
+def _created_by(commands: CephCommands) -> Add:
+    """A mgr that is busy asks to be asked again."""
+    def create(group: str, new: List[str], _gateways: List[str]) -> None:
+        for gateway in new:
+            wait_until(lambda: [commands.gw('create', group=group, id=gateway)], SETTLE_S, f'{gateway} to be created',
+                       not_yet=(RuntimeError,))
+    return create
 
 
 def _named(size: int, condition: str, figures: Figures) -> Figures:
@@ -100,44 +121,41 @@ def _busy_modules(cluster: Cluster) -> Iterator[None]:
 
 class _Fleets:
 
-    def __init__(self, cluster: Cluster, stack: ExitStack, reads: bool) -> None:
-        self._cluster = cluster
-        self._commands = CephCommands(cluster, stack.enter_context(rados.Rados(name=ADMIN, conffile=str(cluster.conf))))
+    def __init__(self, cluster: Cluster, stack: ExitStack, reads: bool, add: Add, answering: List[int]) -> None:
+        """``add``: has a group look after new gateways; of which there are so many now.  ``answering``: the processes
+        that do."""
+        self._cluster, self._add, self._answering = cluster, add, answering
         self._observer = stack.enter_context(FleetProcess(cluster.conf, reads))
         self._bulk = stack.enter_context(FleetProcess(cluster.conf, reads))
         self._groups: Dict[str, int] = {}
 
-    def grow(self, size: int) -> None:
+    def grow(self, prefix: str, size: int) -> None:
         """To so many gateways in all; returns once every ANA group is at its owner."""
         for number in range((size + PER_GROUP - 1) // PER_GROUP):
-            group, wanted = f'fleet{number}', min(PER_GROUP, size - number * PER_GROUP)
-            new = [f'gw{number}-{member}' for member in range(self._groups.get(group, 0), wanted)]
-            for gateway in new:
-                self._create(group, gateway)
+            group, wanted = f'{prefix}{number}', min(PER_GROUP, size - number * PER_GROUP)
+            gateways = [f'gw{number}-{member}' for member in range(wanted)]
+            new = gateways[self._groups.get(group, 0):]
+            if new:
+                self._add(group, new, gateways)
             observed = [name for name in new if number < OBSERVED_GROUPS and name in (f'gw{number}-0', f'gw{number}-1')]
-            for fleet, gateways in ((self._observer, observed), (self._bulk, [n for n in new if n not in observed])):
-                if gateways:
-                    fleet.ask('add', group=group, gateways=gateways, ana_groups=wanted)
+            for fleet, named in ((self._observer, observed), (self._bulk, [n for n in new if n not in observed])):
+                if named:
+                    fleet.ask('add', group=group, gateways=named, ana_groups=wanted)
             self._groups[group] = wanted
         wait_until(lambda: not (self._unsettled(self._observer) or self._unsettled(self._bulk)), SETTLE_S,
                    'every ANA group to be at its owner', interval_s=1.0)
-
-    def _create(self, group: str, gateway: str) -> None:
-        """A mgr that is busy asks to be asked again."""
-        wait_until(lambda: [self._commands.gw('create', group=group, id=gateway)], SETTLE_S, f'{gateway} to be created',
-                   not_yet=(RuntimeError,))
 
     def _unsettled(self, fleet: FleetProcess) -> List[str]:
         """Of the groups that it speaks for gateways of."""
         return fleet.ask('unsettled', groups=self._groups)
 
     def measure(self, seconds: float) -> Figures:
+        """``mgr``: who answers."""
         daemons = self._cluster.daemons
-        pids = {'mgr': [d.pid for name, d in daemons.items() if name.startswith('mgr.')],
+        pids = {'mgr': self._answering,
                 'OSDs': [d.pid for name, d in daemons.items() if name.startswith('osd.')],
                 'load generator': [self._observer.pid, self._bulk.pid]}
         fleets = (self._observer, self._bulk)
-        lateness = self._lateness()
         for fleet in fleets:
             fleet.ask('reset')
         begun_s, idle_s = time.monotonic(), _idle_s()
@@ -152,15 +170,20 @@ class _Fleets:
         figures['beacons unanswered'] = sum(f['unanswered'] + f['left_out'] for f in (observed, most))
         figures['ack ms, median'], figures['ack ms, p99'], figures['ack ms, most'] = observed['ack_ms']
         figures['load generator late s, most'] = max(observed['late_s'], most['late_s'])
-        figures['tick late s, p99 at most'] = _p99(lateness, self._lateness())
         return figures
 
-    def _lateness(self) -> Dict[float, int]:
-        """Ticks of all drivers that were late by no more than so many seconds."""
-        found: Dict[float, int] = {}
-        for bound, count in LATENESS.findall(status_page.metrics(self._cluster)):
-            found[float(bound)] = found.get(float(bound), 0) + int(count)
-        return found
+
+def _with_lateness(cluster: Cluster, measure: Callable[[], Figures]) -> Figures:
+    before = _lateness(cluster)
+    return {**measure(), 'tick late s, p99 at most': _p99(before, _lateness(cluster))}
+
+
+def _lateness(cluster: Cluster) -> Dict[float, int]:
+    """Ticks of all drivers that were late by no more than so many seconds."""
+    found: Dict[float, int] = {}
+    for bound, count in LATENESS.findall(status_page.metrics(cluster)):
+        found[float(bound)] = found.get(float(bound), 0) + int(count)
+    return found
 
 
 def _cpu_s(pids: List[int]) -> float:

@@ -13,7 +13,7 @@ import sys
 import threading
 from pathlib import Path
 from statistics import median
-from typing import Any, Dict, List
+from typing import Any, Dict, List, TypeVar
 
 import rados
 
@@ -26,18 +26,19 @@ NAMESPACES = 8
 """In each ANA group."""
 UNLIMITED = {'objecter_inflight_ops': '1000000', 'objecter_inflight_op_bytes': '4000000000'}
 """One client speaks for many: what limits one must not stall them all."""
+Self = TypeVar('Self', bound='AskedProcess')
 
 
-class FleetProcess:
-    """The parent's side; a context manager."""
+class AskedProcess:
+    """The parent's side of such a process; a context manager.  The child is ``python -m MODULE ARGUMENTS``."""
 
-    def __init__(self, conf: Path, reads: bool = True) -> None:
-        self._process = subprocess.Popen([sys.executable, '-m', 'bench.fleet_process', str(conf), str(int(reads))],
+    def __init__(self, module: str, *arguments: str) -> None:
+        self._process = subprocess.Popen([sys.executable, '-m', module, *arguments],
                                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                          env={**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, sys.path))})
         self.pid = self._process.pid
 
-    def __enter__(self) -> FleetProcess:
+    def __enter__(self: Self) -> Self:
         self._answer()
         return self
 
@@ -55,8 +56,14 @@ class FleetProcess:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f'the fleet has ended with {self._process.wait()}')
+            raise RuntimeError(f'{self._process.args} has ended with {self._process.wait()}')
         return json.loads(line)
+
+
+class FleetProcess(AskedProcess):
+
+    def __init__(self, conf: Path, reads: bool = True) -> None:
+        super().__init__('bench.fleet_process', str(conf), str(int(reads)))
 
 
 def figures(fleet: Fleet) -> Dict[str, Any]:
