@@ -40,7 +40,7 @@ from gw_agent.pulse import Pulse
 from gw_agent.settings import Settings
 from gw_agent.spdk_rpc import RpcFailure, RpcUnreachable, SpdkRpc
 from gw_agent.stuck_watch import StuckWatch
-from gw_agent.target_run import TargetRun, digest
+from gw_agent.target_run import TargetRun
 from gw_agent.tls import CertificateError
 from gw_agent.warden_client import NoWarden, WardenClient, inherited_socket
 from nvmeof_ha_core import wire
@@ -131,12 +131,12 @@ class Agent:
                         leaving=status.leaving, reaped=status.reaped,
                         exposed=self._exposed(),
                         notes=notes(run, self._mover.hung(), self._warden.lease_left_s, self._lag.take()))
-        if run is None or run.instance != status.instance or run.plan is None or run.contexts is None:
+        if run is None or run.instance != status.instance or run.plan is None or run.contexts is None or run.ana is None:
             return beacon, None
         return Beacon(gateway=beacon.gateway, instance=beacon.instance, sequence=0, version=run.plan.version,
                       target=TargetState.STARTING if self._stuck.held_back(run.instance) else run.state,
                       stuck=self._stuck.why(run.instance), leaving=beacon.leaving, addresses=run.contexts.news,
-                      confirmations=run.plan.confirmations, reaped=beacon.reaped, digest=digest(run.subsystems),
+                      confirmations=run.plan.confirmations, reaped=beacon.reaped, digest=run.ana.digest,
                       load=run.load, connections=run.connections, exposed=beacon.exposed,
                       notes=beacon.notes), run.subsystems
 

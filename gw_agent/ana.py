@@ -7,6 +7,8 @@ since (`note`). Does not decide who may be optimized.
 """
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -73,6 +75,8 @@ class AnaStates:
         self._subsystems: Dict[str, Subsystem] = {}
         self.subsystems: Tuple[Subsystem, ...] = ()
         """As beacons report them."""
+        self.digest = _digest(())
+        """Names that list, so that beacons need not repeat it."""
 
     @property
     def namespaces(self) -> List[FoundNamespace]:
@@ -200,7 +204,9 @@ class AnaStates:
                 self._namespaces[nqn][nsid] = found
 
     def _conclude(self, groups: Iterable[int]) -> None:
-        self.subsystems = tuple(self._subsystems[nqn] for nqn in sorted(self._subsystems))
+        before, self.subsystems = self.subsystems, tuple(self._subsystems[nqn] for nqn in sorted(self._subsystems))
+        if before != self.subsystems:
+            self.digest = _digest(self.subsystems)
         self.states = {group: self._state(group) for group in sorted(groups)}
 
     def _counts(self, nqn: str) -> Tuple[Tuple[int, int], ...]:
@@ -219,6 +225,11 @@ class AnaStates:
         if not found:
             return self._asked.get(ana_group_id, INACCESSIBLE)
         return found.pop() if len(found) == 1 and "non_optimized" not in found else MIXED
+
+
+def _digest(subsystems: Tuple[Subsystem, ...]) -> str:
+    text = json.dumps([[s.nqn, s.listeners, s.namespaces] for s in subsystems])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _text(address: Mapping[str, str]) -> str:

@@ -8,8 +8,6 @@ lost; the agent makes another run while the warden says that the target lives.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import logging
 from typing import Any, Awaitable, Callable, Coroutine, Dict, FrozenSet, List, Optional, Tuple
 
@@ -291,12 +289,6 @@ class TargetRun:
     def _dead_addresses(self) -> FrozenSet[str]:
         permits = self._warden.view.permits
         return frozenset() if permits is None else frozenset(a for d in permits.departed for a in d.addresses)
-
-
-def digest(subsystems: Tuple[Subsystem, ...]) -> str:
-    """Names a subsystem list, so that beacons need not repeat it."""
-    text = json.dumps([[s.nqn, s.listeners, s.namespaces] for s in subsystems])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 async def _all_or_none(works: List[Coroutine[Any, Any, None]]) -> None:
