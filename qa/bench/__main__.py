@@ -15,7 +15,7 @@ from typing import Callable, Dict, List, Optional
 from testbed.report import aligned
 from testbed.timeline import print_line
 
-from . import agent_cost, capacity, commits, core, data_path, failovers, many_at_once, namespaces, plots
+from . import agent_cost, capacity, commits, core, data_path, failovers, growth, many_at_once, namespaces, plots
 
 Figures = Dict[str, float]
 
@@ -36,6 +36,10 @@ def _failovers(directory: Path, options: argparse.Namespace) -> List[Figures]:
     return failovers.run(directory, print_line, options.runs)
 
 
+def _growth(_directory: Path, options: argparse.Namespace) -> List[Figures]:
+    return [growth.run(print_line) for _ in range(options.runs)]
+
+
 def _many_at_once(directory: Path, options: argparse.Namespace) -> List[Figures]:
     return [many_at_once.run(directory / str(number), print_line) for number in range(options.runs)]
 
@@ -54,7 +58,9 @@ def _data_path(directory: Path, options: argparse.Namespace) -> List[Figures]:
 
 BENCHES: Dict[str, Callable[[Path, argparse.Namespace], List[Figures]]] = {
     'agent': _agent, 'capacity': _capacity, 'commits': _commits, 'core': _core, 'data-path': _data_path,
-    'failovers': _failovers, 'many-at-once': _many_at_once, 'namespaces': _namespaces}
+    'failovers': _failovers, 'growth': _growth, 'many-at-once': _many_at_once, 'namespaces': _namespaces}
+TEXTS: Dict[str, Callable[[List[Figures]], str]] = {'growth': growth.table}
+"""What is shown of benchmarks whose figures are too many to be listed."""
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
@@ -70,7 +76,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
             print_line(f'the logs are in {directory}')
             raise
         shutil.rmtree(directory)
-    print_line('\n'.join(_table(name, runs) for name, runs in measured.items()))
+    print_line('\n'.join(_text(name, runs) for name, runs in measured.items()))
     if options.json:
         options.json.write_text(json.dumps(measured, indent=1) + '\n')
     if options.results:
@@ -82,9 +88,13 @@ def _keep(directory: Path, measured: Dict[str, List[Figures]]) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     for name, runs in measured.items():
         (directory / f'{name}.json').write_text(json.dumps(runs, indent=1) + '\n')
-        (directory / f'{name}.txt').write_text(_table(name, runs).lstrip() + '\n')
+        (directory / f'{name}.txt').write_text(_text(name, runs).lstrip() + '\n')
         for plot, svg in plots.of(name, runs).items():
             (directory / f'{plot}.svg').write_text(svg)
+
+
+def _text(name: str, runs: List[Figures]) -> str:
+    return TEXTS[name](runs) if name in TEXTS else _table(name, runs)
 
 
 def _table(name: str, runs: List[Figures]) -> str:
@@ -98,7 +108,8 @@ def _table(name: str, runs: List[Figures]) -> str:
 
 
 def _options(arguments: Optional[List[str]]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog='bench.sh', description='Measure on real clusters, each started for it.')
+    parser = argparse.ArgumentParser(prog='bench.sh', description='Measure on real clusters, each started for it; '
+                                     '`growth` simulates what is too large to be started.')
     parser.add_argument('--only', action='append', choices=sorted(BENCHES), help='only this one; may be repeated')
     parser.add_argument('--runs', type=int, default=1, metavar='N',
                         help='how often, failovers all on one cluster (default: %(default)s)')

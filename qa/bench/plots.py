@@ -11,11 +11,13 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 Figures = Mapping[str, float]
 Series = Dict[str, List[Tuple[float, float]]]
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 560, 320, 60, 150, 40, 45
-COLOURS = ('#1b6ca8', '#c1440e', '#3d7d3a', '#7b4b94')
+COLOURS = ('#1b6ca8', '#c1440e', '#3d7d3a', '#7b4b94', '#b8860b', '#555555')
 _GATEWAYS = re.compile(r'(\d+) gateways(.*): (.*)')
 WANTED = {   # benchmark -> name of the plot -> the figures that it shows, with the goal of each plot
     'capacity': {'cpu': (('CPU share of mgr',), 0.25), 'ack': (('ack ms, median', 'ack ms, p99'), 50.0),
                  'memory': (('mgr resident MB',), 300.0)},
+    'growth': {'interpreter': (('at rest, interpreter', 'location lost, interpreter'), 0.7),
+               'served': (('location lost, last served s',), None)},
     'commits': {'latency': (('stored ms, median', 'one seat ms, mean'), None), 'size': (('map bytes',), None)},
 }
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Callable, Iterator
 from xml.etree import ElementTree
 
 import pytest
 import rados
 
-from bench import agent_cost, capacity, commits, core, data_path, failovers, many_at_once, plots, standing_still
+from bench import agent_cost, capacity, commits, core, data_path, failovers, growth, many_at_once, plots, standing_still
 from bench.__main__ import main
 from bench.loaded_gateway import Shape
 from bench.steady_io import compare
@@ -85,6 +86,29 @@ def test_the_gateway_host_and_its_data_path_are_measured(two, say, monkeypatch):
     assert all(value > 0 for name, value in figures.items() if '%' not in name)
     assert figures['loaded: beacon, bytes'] < 1024
     assert 'change of 2 ANA states, s' in figures and 'p99 ms without' in figures
+
+
+@pytest.mark.timeout(600)
+def test_growth_is_simulated_compared_and_kept_as_table_and_plots(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(growth, 'SIZES', (4, 32))
+    monkeypatch.setattr(growth, 'GROUP_SIZES', (2, 8))
+    monkeypatch.setattr(growth, 'LONGER_FROM', 32)
+    monkeypatch.setattr(growth, 'MEASURED_SIZES', (16,))
+    monkeypatch.setattr(growth, 'SEEDS', 1)
+    assert main(['--only', 'growth', '--results', str(tmp_path)]) == 0
+    output = capsys.readouterr().out
+    assert output.count('holds') >= 8 and 'location lost s' in output
+    figures, = json.loads((tmp_path / 'growth.json').read_text())
+    for size in (4, 32):
+        for group_size in (2, 8):
+            name = f'{size} gateways in groups of {group_size}'
+            assert 0 < figures[f'{name}: location lost, first served s'] <= figures[f'{name}: location lost, last served s']
+            assert figures[f'{name}: location lost, OSD maps'] >= 1 <= figures[f'{name}: one lost, commits']
+            assert 0 < figures[f'{name}: at rest, interpreter'] < 1
+    assert figures['32 gateways in groups of 8, beacon_s 2: one lost, last served s'] > figures[
+        '32 gateways in groups of 8: one lost, last served s']
+    assert 'compared, 16 gateways: CPU share of mgr, measured' in figures
+    ElementTree.fromstring((tmp_path / 'growth-served.svg').read_text())
 
 
 def test_results_are_kept_as_figures_table_and_plots(monkeypatch, tmp_path):

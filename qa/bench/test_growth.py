@@ -1,0 +1,42 @@
+"""Claims about the simulation of growth: what it says follows from its figures, and its parts do what they model."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench import growth
+from bench.growth_machine import SWITCH_S, Cores, Interpreter, Thread, Work, World
+
+
+def test_a_size_holds_only_if_nothing_is_used_up_and_a_lost_location_is_served_in_time():
+    name, steady = 'x', {'interpreter': 0.3, 'OSDs': 0.1, 'ack ms, p99': 2.0, 'tick late s, p99': 0.01}
+    figures = {f'{name}: {scenario}, {what}': value for scenario in growth.SCENARIOS for what, value in steady.items()}
+    figures.update({f'{name}: one lost, last served s': 5.0, f'{name}: location lost, last served s': 9.0})
+    timing = growth.TIMERS['defaults']
+    assert growth.holds(figures, name, timing) == ''
+    for changed, value, found in (('at rest, OSDs', 0.8, 'at rest: OSDs'), ('at rest, ack ms, p99', 60.0, 'at rest: acks'),
+                                  ('bursts, ack ms, p99', 600.0, 'bursts: acks'),
+                                  ('bursts, tick late s, p99', 0.3, 'bursts: late ticks'),
+                                  ('location lost, last served s', 10.1, 'location lost: served late'),
+                                  ('location lost, last served s', 0.0, 'location lost: served late')):
+        assert growth.holds({**figures, f'{name}: {changed}': value}, name, timing) == found
+
+
+def test_who_computes_gives_the_interpreter_up_only_when_somebody_has_waited_for_it():
+    world = World()
+    interpreter, ended = Interpreter(world, Cores(2)), []
+    interpreter.ask(0.1, lambda begun: ended.append(('burst', begun, world.now)))
+    world.at(0.02, interpreter.ask, 0.001, lambda begun: ended.append(('callback', begun, world.now)))
+    world.run_until(1.0)
+    (first, begun, _), (last, _, end) = ended
+    assert (first, last) == ('callback', 'burst')
+    assert 0.02 + SWITCH_S <= begun < 0.02 + SWITCH_S + 0.002 and end == pytest.approx(0.101)
+
+
+def test_a_busy_thread_does_not_pay_for_waking_up():
+    cores = Cores(1)
+    thread = Thread(cores, Work(0.1, 1.0))
+    assert thread.run(0.0) == pytest.approx(1.1)
+    assert thread.run(0.5) == pytest.approx(1.2)
+    assert thread.run(5.0) == pytest.approx(6.1)
+    assert cores.busy_s == pytest.approx(2.3)
