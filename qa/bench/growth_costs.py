@@ -1,4 +1,4 @@
-"""What the simulation of growth (``growth.py``) is fed with: costs of the real driver, measured here and now, and figures of the
+"""What the simulation of growth (``growth.py``) is fed with: costs of the real driver, measured here and now, and figures of
 other benchmarks that are kept in ``results``.
 
 The driver is ``GroupDriver`` itself, with real wire formats, on the seats, mons and gateways of ``qa/sim``: first at rest,
@@ -16,9 +16,9 @@ from statistics import mean, median
 from typing import Any, Dict, List, NamedTuple, Tuple
 from unittest import mock
 
+from nvmeof_ha.channel import CANARY, Heard
 from nvmeof_ha.core.actions import Fence
 from nvmeof_ha.core.events import Committed, Event, Fenced
-from nvmeof_ha.channel import CANARY, Heard
 from nvmeof_ha.core.model import Instance
 from nvmeof_ha.driver import GroupDriver
 from nvmeof_ha.fencer import Fencer
@@ -27,8 +27,6 @@ from sim.group import Group
 
 RESULTS = Path(__file__).parent / 'results'
 REST_S, AFTER_S, LOOK_S = 10.0, 5.0, 0.05
-NAMESPACES = 8
-"""In each ANA group, as in `capacity` and `commits`."""
 ADDRESSES = 8
 """Of a gateway: one for each RADOS client of its target, `many-at-once`."""
 DUMP_BASE_BYTES = 100_000
@@ -83,7 +81,7 @@ class _Watched:
 _TICK, _HEAR, _STEP = GroupDriver._tick, GroupDriver._hear, GroupDriver._step
 
 
-def driver(size: int, times: int = 3) -> DriverCosts:
+def driver(size: int, times: int) -> DriverCosts:
     """Of a group of so many gateways, each with an ANA group of its own; the least of several measurements."""
     found = [_driver(size) for _ in range(times)]
     return DriverCosts(min(one.rest for one in found), min(one.unrest for one in found), min(one.event for one in found),

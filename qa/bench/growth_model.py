@@ -32,9 +32,9 @@ OBSERVED = (16, 2)
 
 
 class OtherWork(NamedTuple):
-    """What other code than the driver costs, in seconds: chosen so that CPU at 128 and 1,000 gateways comes near to what
-    `capacity` found; ``seat_s`` is of `commits`, and what the mons take is an assumption.  ``callback``, ``back``: of the interpreter, before and after the ack
-    is sent.  ``item``: what ends at a driver (a probe, a look at a seat, a written seat).  ``second``: each driver, each
+    """What other code than the driver costs, in seconds: chosen so that CPU at 128 and 1,000 gateways, and acks beside a
+    module that computes, come near to what `capacity` found; ``seat_s`` is of `commits`; what the mons take is an
+    assumption.  ``callback``, ``back``: of the interpreter, before and after the ack is sent.  ``item``: what ends at a driver (a probe, a look at a seat, a written seat).  ``second``: each driver, each
     second, beside its ticks.  ``command``: one to the mons, and its answer.  ``mon``: the mons for a command, and for each
     byte of `osd dump`."""
 
@@ -51,7 +51,8 @@ class OtherWork(NamedTuple):
 
 
 class Site(NamedTuple):
-    """A mgr host, and three hosts of OSDs with 10 Gbit/s each.  ``shared``: everything, with what sends the beacons, on ``mgr_cores`` (the machine of the other benchmarks)."""
+    """A mgr host, and three hosts of OSDs with 10 Gbit/s each.  ``shared``: everything is on ``mgr_cores``, with what sends
+    the beacons (the machine of the other benchmarks): what each message costs that."""
 
     mgr_cores: int = 4
     osd_cores: int = 24
@@ -73,7 +74,7 @@ class Shape(NamedTuple):
 
 
 class _Group:
-    """One driver.  ``doing``: what is decided and not stored, or being stored, of each gateway that was lost."""
+    """One driver.  ``lost``: how far each gateway is that was lost; ``dirty``: what is decided and not yet being stored."""
 
     def __init__(self, number: int, size: int) -> None:
         self.number, self.size = number, size

@@ -94,7 +94,9 @@ def test_growth_is_simulated_compared_and_kept_as_table_and_plots(monkeypatch, c
     monkeypatch.setattr(growth, 'GROUP_SIZES', (2, 8))
     monkeypatch.setattr(growth, 'LONGER_FROM', 32)
     monkeypatch.setattr(growth, 'MEASURED_SIZES', (16,))
+    monkeypatch.setattr(growth, 'MEASURED_GROUP', 8)
     monkeypatch.setattr(growth, 'SEEDS', 1)
+    monkeypatch.setattr(growth, 'TIMES', 1)
     assert main(['--only', 'growth', '--results', str(tmp_path)]) == 0
     output = capsys.readouterr().out
     assert output.count('holds') >= 8 and 'location lost s' in output
