@@ -16,7 +16,7 @@ _GATEWAYS = re.compile(r'(\d+) gateways(.*): (.*)')
 WANTED = {   # benchmark -> name of the plot -> the figures that it shows, with the goal of each plot
     'capacity': {'cpu': (('CPU share of mgr',), 0.25), 'ack': (('ack ms, median', 'ack ms, p99'), 50.0),
                  'memory': (('mgr resident MB',), 300.0)},
-    'growth': {'interpreter': (('at rest, interpreter', 'location lost, interpreter'), 0.7),
+    'growth': {'at-rest': (('at rest, interpreter',), 0.7), 'location': (('location lost, interpreter',), 0.7),
                'served': (('location lost, last served s',), None)},
     'commits': {'latency': (('stored ms, median', 'one seat ms, mean'), None), 'size': (('map bytes',), None)},
 }
@@ -28,7 +28,8 @@ def of(bench: str, runs: Sequence[Figures]) -> Dict[str, str]:
     for name, (figures, goal) in WANTED.get(bench, {}).items():
         series = by_gateways(runs, figures)
         if series:
-            plots[f'{bench}-{name}'] = lines(f'{bench}: {figures[0].partition(",")[0]}', 'gateways', series, goal)
+            title = figures[0] if len(figures) == 1 else figures[0].partition(',')[0]
+            plots[f'{bench}-{name}'] = lines(f'{bench}: {title}', 'gateways', series, goal)
     return plots
 
 
@@ -47,6 +48,7 @@ def lines(title: str, x_label: str, series: Series, goal: Optional[float] = None
     """Over a logarithmic axis; ``goal``: a dashed line that should not be passed."""
     xs = [x for points in series.values() for x, _ in points]
     highest = max([y for points in series.values() for _, y in points] + [goal or 0.0]) * 1.05 or 1.0
+    width = WIDTH - RIGHT + max(RIGHT, 26 + max(map(len, series)) * 5.2)
     span = log10(max(xs)) - log10(min(xs)) or 1.0
 
     def at(x: float, y: float) -> str:
@@ -67,7 +69,7 @@ def lines(title: str, x_label: str, series: Series, goal: Optional[float] = None
         drawn.append(_line([at(x, y) for x, y in points], colour))
         drawn.append(f'<rect x="{WIDTH - RIGHT + 6}" y="{TOP + 18 * number}" width="10" height="10" fill="{colour}"/>')
         drawn.append(_text(WIDTH - RIGHT + 20, TOP + 18 * number + 9, name, 'start'))
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" font-family="sans-serif">'
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{HEIGHT}" font-family="sans-serif">'
             f'<rect width="100%" height="100%" fill="white"/>{"".join(drawn)}</svg>\n')
 
 

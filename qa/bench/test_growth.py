@@ -18,8 +18,10 @@ def test_a_size_holds_only_if_nothing_is_used_up_and_a_lost_location_is_served_i
                                   ('bursts, ack ms, p99', 600.0, 'bursts: acks'),
                                   ('bursts, tick late s, p99', 0.3, 'bursts: late ticks'),
                                   ('location lost, last served s', 10.1, 'location lost: served late'),
-                                  ('location lost, last served s', 0.0, 'location lost: served late')):
+                                  ('location lost, interpreter', 0.71, 'location lost: interpreter')):
         assert growth.holds({**figures, f'{name}: {changed}': value}, name, timing) == found
+    del figures[f'{name}: location lost, last served s']
+    assert growth.holds(figures, name, timing) == 'location lost: served late'
 
 
 def test_who_computes_gives_the_interpreter_up_only_when_somebody_has_waited_for_it():
