@@ -3,6 +3,8 @@
 A round asks all three seats at one moment; its send time is what a lease may be counted from. Answers come back on
 librados' threads, which only queue them and wake the loop; `collect` hands out each round again whenever another of
 its seats has answered, so that two quick answers are enough and a stalled placement group delays nobody.
+A seat whose map is known is asked for its claim alone, and for the map where that does not tell that it is still the same:
+the map of a large group, read by each of its gateways three times each `beacon_s`, was most of what went over the network.
 
 Promises: a seat object that is missing, unreadable or of a newer format is no answer, and is reported once. A stalled
 seat is asked at most `OUTSTANDING_PER_SEAT` times before it answers. Does not judge what was read (`core/register.py`).
@@ -21,13 +23,14 @@ import rados
 from gw_agent.ceph_client import CAPS
 from nvmeof_ha_core import wire
 from nvmeof_ha_core.model import Map
-from nvmeof_ha_core.register import MAP_KEY, SEATS
+from nvmeof_ha_core.register import CLAIM_KEY, MAP_KEY, SEATS, still_holds
 
 log = logging.getLogger(__name__)
 
 OUTSTANDING_PER_SEAT = 4
 INDEX_PERIOD_S = 5.0
 KNOWN_MAPS = 8
+WHOLE_SEAT = (CLAIM_KEY, MAP_KEY)
 INDEX_FORMAT = "1"
 INDEX_SEAT_KEYS = tuple(f"seat.{seat}" for seat in range(SEATS))
 
@@ -63,7 +66,9 @@ class SeatReader:
         self._ioctx = ioctx
         self._index = index_name(group)
         self._wake = wake
-        self._done: "SimpleQueue[Tuple[str, Any, Any, Any, Any]]" = SimpleQueue()
+        self._done: "SimpleQueue[Tuple[str, Tuple[str, ...], Any, Any, Any, Any]]" = SimpleQueue()
+        self._held: Dict[str, Tuple[bytes, Map]] = {}
+        """What a seat held when it was read last, where its claim alone tells whether it still does."""
         self._outstanding: Dict[str, int] = {}
         self._index_asked_s: Optional[float] = None
         self._unanswered_since_s: Optional[float] = None
@@ -74,8 +79,9 @@ class SeatReader:
         self.trouble = NOT_READ_YET
         """Why the seats are not known; empty when they are."""
 
-    def start_round(self, now_s: float) -> None:
-        """Ask all seats, and now and then the index (until it was read: only that)."""
+    def start_round(self, now_s: float, news: bool = False) -> None:
+        """Ask all seats, and now and then the index (until it was read: only that). `news`: a newer map was announced, so
+        that the claim alone would cost a round trip."""
         self._doubt_caps(now_s)
         if not self.names or self._index_asked_s is None or now_s - self._index_asked_s >= INDEX_PERIOD_S:
             self._index_asked_s = now_s
@@ -83,7 +89,8 @@ class SeatReader:
         if self.names:
             started = Round(now_s, self.names)
             for name in self.names:
-                self._read(name, (MAP_KEY,), started)
+                short = name in self._held and not news
+                self._read(name, (CLAIM_KEY,) if short else WHOLE_SEAT, started)
 
     def _doubt_caps(self, now_s: float) -> None:
         """From Ceph 18 on, OSDs leave a user without caps for them unanswered."""
@@ -101,7 +108,7 @@ class SeatReader:
         answered: List[Round] = []
         while True:
             try:
-                name, completion, operation, values, started = self._done.get_nowait()
+                name, keys, completion, operation, values, started = self._done.get_nowait()
             except Empty:
                 return sorted(answered, key=lambda r: r.sent_s)
             self._outstanding[name] -= 1
@@ -110,7 +117,11 @@ class SeatReader:
             operation.release()
             if started is None:
                 self._take_index(code, found)
-            elif name in self.names and self._take_seat(started, name, code, found) and started not in answered:
+            elif name not in self.names:
+                continue
+            elif keys == (CLAIM_KEY,) and not code and not self._still_holds(name, found):
+                self._read(name, WHOLE_SEAT, started)
+            elif self._take_seat(started, name, code, found, keys == WHOLE_SEAT) and started not in answered:
                 answered.append(started)
 
     def _read(self, name: str, keys: Tuple[str, ...], started: Optional[Round]) -> None:
@@ -121,7 +132,7 @@ class SeatReader:
         values, _ = self._ioctx.get_omap_vals_by_keys(operation, keys)
 
         def done(completion: "rados.Completion") -> None:
-            self._done.put((name, completion, operation, values, started))
+            self._done.put((name, keys, completion, operation, values, started))
             self._wake()
 
         self._outstanding[name] = self._outstanding.get(name, 0) + 1
@@ -164,14 +175,22 @@ class SeatReader:
         else:
             self._say(self._index, trouble)
 
-    def _take_seat(self, started: Round, name: str, code: int, found: Dict[str, bytes]) -> bool:
-        data = found.get(MAP_KEY)
+    def _still_holds(self, name: str, found: Dict[str, bytes]) -> bool:
+        return name in self._held and still_holds(found.get(CLAIM_KEY, b""), self._held[name][1])
+
+    def _take_seat(self, started: Round, name: str, code: int, found: Dict[str, bytes], whole: bool) -> bool:
+        """Not `whole`: it still holds what it did."""
+        if code or whole:
+            self._held.pop(name, None)
+        data, gateway_map = self._held.get(name) or (found.get(MAP_KEY), None)
         if code or data is None:
             self._say(name, f"seat {name} gave no map: {_reason(code) if code else 'none is stored there yet'}")
             return False
-        gateway_map = self._decode(name, data)
+        gateway_map = gateway_map or self._decode(name, data)
         if gateway_map is None:
             return False
+        if still_holds(found.get(CLAIM_KEY, b""), gateway_map):
+            self._held[name] = data, gateway_map
         self._said.pop(name, None)
         seat = started.names.index(name)
         started.data[seat], started.maps[seat] = data, gateway_map

@@ -149,8 +149,8 @@ class Warden:
                 self._read_due = True   # the seats came back from a stall: a lease needs a newer send time
         self._agent.seat_names(self._reader.names)
         if self._read_due or now_s - self._round_s >= self._timing.beacon_s:
-            self._read_due, self._round_s = False, now_s
-            self._reader.start_round(now_s)
+            news, self._read_due, self._round_s = self._read_due, False, now_s
+            self._reader.start_round(now_s, news)
 
     def _ask_mons(self, now_s: float) -> None:
         if self._mons_heard:

@@ -5,6 +5,7 @@ It decides nothing: a test hands it the map that it wants the gateways to read.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Optional
 
 import rados
 
@@ -40,9 +41,9 @@ class SeatWriter:
         self.ioctx.notify(f"nvmeof_ha.{self.group}.wake", wire.encode_wake(version).decode(), timeout_ms=1000)
         return self.map
 
-    def store(self, seat: int, data: bytes) -> None:
-        """Put anything at all on one seat."""
-        self._set(self.names[seat], {register.CLAIM_KEY: register.encode_claim(self.map.version),
+    def store(self, seat: int, data: bytes, claim: Optional[Version] = None) -> None:
+        """Put anything at all on one seat; `claim`: other than the map's."""
+        self._set(self.names[seat], {register.CLAIM_KEY: register.encode_claim(claim or self.map.version),
                                      register.MAP_KEY: data})
 
     def remove(self) -> None:

@@ -122,9 +122,10 @@ def test_what_restricts_counts_from_one_seat_and_what_permits_does_not(
 
 def test_garbage_and_a_newer_format_in_a_seat_count_as_no_answer(
         mgr: MgrInPlace, host: GatewayHost, serving: Any) -> None:
-    mgr.seats.store(0, b"\x00garbage")
+    newer = replace_epoch(mgr.map, 1)
+    mgr.seats.store(0, b"\x00garbage", newer)
     host.wait_logged("not JSON")
-    mgr.seats.store(0, b'{"format": 99}')
+    mgr.seats.store(0, b'{"format": 99}', newer)
     host.wait_logged("this release understands 1 only")
     assert host.ana(NQN) == "optimized"
     mgr.phase(1, Phase.DRAINING, holder=serving, writers=frozenset({serving}))

@@ -26,6 +26,7 @@ from nvmeof_ha.core.release import RELEASE
 BEACON_S = 0.5
 NOTIFY_TIMEOUT_MS = 2000
 OUTSTANDING_PER_OBJECT, OUTSTANDING_READS = 6, 4 * register.SEATS   # of each gateway, as real ones limit themselves
+WHOLE_SEAT = (register.CLAIM_KEY, register.MAP_KEY)
 _NO_SEQUENCE = '"sequence":0'
 _SAID = {Phase.PROMOTING: Outcome.OPTIMIZED, Phase.DRAINING: Outcome.DRAINED}
 
@@ -84,6 +85,7 @@ class FleetGroup:
         self.name, self.seats = name, seats
         self.gateways: List[FleetGateway] = []
         self.raw: List[bytes] = [b''] * register.SEATS
+        self.claims: List[bytes] = [b''] * register.SEATS
         self.map: Optional[Map] = None
         self.outstanding: Dict[str, int] = dict.fromkeys(seats, 0)
 
@@ -180,7 +182,7 @@ class Fleet:
             return
         group = gateway.group
         if self._reads or group.map is None:
-            self._read(gateway)
+            self._read(gateway, () if group.map is None else (register.CLAIM_KEY,))
         if gateway.instance is not None and group.map is not None:
             self._notify(gateway, gateway.sequence % register.SEATS)
 
@@ -190,24 +192,32 @@ class Fleet:
             if not gateway.silent:
                 self._read(gateway)
 
-    def _read(self, gateway: FleetGateway) -> None:
-        if gateway.reads >= OUTSTANDING_READS:
-            return
-        for seat, name in enumerate(gateway.group.seats):
-            operation = rados.ReadOp()
-            operation.create()
-            values, _ = self._ioctx.get_omap_vals_by_keys(operation, (register.MAP_KEY,))
+    def _read(self, gateway: FleetGateway, keys: Tuple[str, ...] = ()) -> None:
+        """As gateways do: all of the seats when there is news, else their claims, and what a new claim stands for."""
+        if gateway.reads < OUTSTANDING_READS:
+            for seat in range(register.SEATS):
+                self._read_seat(gateway, seat, keys or WHOLE_SEAT)
 
-            def done(completion: Any, seat: int = seat, operation: Any = operation, values: Any = values) -> None:
-                self._queue.put(partial(self._was_read, gateway, seat, completion, operation, values))
-            gateway.reads += 1
-            self._ioctx.operate_aio_read_op(operation, name, done, None)
+    def _read_seat(self, gateway: FleetGateway, seat: int, keys: Tuple[str, ...]) -> None:
+        operation = rados.ReadOp()
+        operation.create()
+        values, _ = self._ioctx.get_omap_vals_by_keys(operation, keys)
+
+        def done(completion: Any) -> None:
+            self._queue.put(partial(self._was_read, gateway, seat, completion, operation, values))
+        gateway.reads += 1
+        self._ioctx.operate_aio_read_op(operation, gateway.group.seats[seat], done, None)
 
     def _was_read(self, reader: FleetGateway, seat: int, completion: Any, operation: Any, values: Any) -> None:
         reader.reads -= 1
         group = reader.group
         found = {} if completion.get_return_value() else dict(values)
         operation.release()
+        claim = found.get(register.CLAIM_KEY, b'')
+        if register.MAP_KEY not in found and claim != group.claims[seat]:
+            self._read_seat(reader, seat, WHOLE_SEAT)
+            return
+        group.claims[seat] = claim
         if register.MAP_KEY in found and group.take(seat, found[register.MAP_KEY]):
             assert group.map is not None
             for gateway in group.gateways:

@@ -8,7 +8,7 @@ import pytest
 
 from nvmeof_ha.core.model import NO_VERSION, Availability, Map, Phase, Version
 from nvmeof_ha.core.register import (NOTHING_SEEN, Progress, Tally, View, adopt, decode_claim, encode_claim, judge,
-                                     merge, quorum_lost)
+                                     merge, quorum_lost, still_holds)
 
 from .driven import GW1, GW2, ana_group, serving, stored_map
 
@@ -36,6 +36,13 @@ def test_claims_sort_as_bytes_like_versions():
 def test_a_malformed_claim_is_refused_with_its_text(text):
     with pytest.raises(ValueError, match="claim '.*' is not 0000000000.000000000000"):
         decode_claim(text)
+
+
+def test_a_seat_still_holds_its_map_while_its_claim_is_that_maps_version():
+    found = replace(stored_map((), ()), version=Version(3, 7))
+    assert still_holds(encode_claim(Version(3, 7)).encode(), found)
+    for claim in (encode_claim(Version(4, 0)), encode_claim(Version(3, 6)), "", "3.7"):
+        assert not still_holds(claim.encode(), found)
 
 
 def test_a_commit_is_done_when_two_seats_took_it():

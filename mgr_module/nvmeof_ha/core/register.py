@@ -38,6 +38,14 @@ def decode_claim(text: str) -> Version:
     return Version(int(ballot), int(epoch))
 
 
+def still_holds(claim: bytes, gateway_map: Map) -> bool:
+    """Whether a seat that held this map when it was read is sure to hold it, from its claim alone.
+
+    Each write of a seat sets its claim, to a higher one unless it stores the map of that claim again, and a version is the
+    name of one map.  Of a seat whose claim is not its map's version (a mgr that takes over claims it first), nothing is sure."""
+    return claim == encode_claim(gateway_map.version).encode()
+
+
 def quorum_lost(lost: int) -> bool:
     """With so many seats lost, what the others hold may be older than what was acknowledged."""
     return lost > SEATS - QUORUM
