@@ -98,6 +98,8 @@ class Channel:
 
     def poll(self, period_s: float) -> None:
         """Called each tick: a canary goes out on each seat that was silent for about ``period_s``."""
+        for watch in self._watches:
+            watch.poll()
         now = self._clock()
         self._period_s = period_s
         quiet = now - period_s + TICK_S
@@ -132,8 +134,3 @@ class Channel:
     def stop(self) -> None:
         for watch in self._watches:
             watch.stop()
-
-    def join(self, timeout_s: float) -> bool:
-        """True when every watch was given back."""
-        deadline = self._clock() + timeout_s
-        return all([watch.join(max(0.0, deadline - self._clock())) for watch in self._watches])

@@ -41,7 +41,6 @@ from .trace import Trace
 
 RETRY_S = 2.0
 LIBRADOS_S = 5.0
-GIVE_BACK_S = 1.0
 REPAIR_S = 8.0
 """For how long a repair that an operator asked for is tried."""
 UNHEARD_S = 5.0
@@ -85,8 +84,6 @@ class GroupDriver:
         self._adopted_problems: List[str] = []
         self._hearing = Hearing(key, log, clock)
         self._pace = Pace()
-        self.given_back = True
-        """Nothing of this driver's watches is left behind; once the body has ended."""
 
     # -- used by other threads --------------------------------------------------------------------------------------
 
@@ -144,7 +141,6 @@ class GroupDriver:
         if self._channel is not None:
             self._channel.ack.prepare(wire.Ack(self._committed_version(), stopping=self._stopping, gid=self._gid))
             self._channel.stop()
-            self.given_back = self._channel.join(GIVE_BACK_S)
 
     def _pump(self, until: Callable[[], bool], timeout_s: float) -> Turns[bool]:
         """Run completions and answers while something else is waited for; events wait in ``_later``."""

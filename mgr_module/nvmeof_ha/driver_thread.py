@@ -59,7 +59,7 @@ class DriverThread:
     def join(self, timeout_s: float) -> bool:
         """True when the driver, its watches and its operations have ended: else librados must not be torn down."""
         self._thread.join(timeout_s)
-        return not self._thread.is_alive() and self._driver.given_back and not self._io.outstanding
+        return not self._thread.is_alive() and not self._io.outstanding
 
     def set_options(self, options: Options) -> None:
         self._driver.set_options(options)

@@ -77,10 +77,11 @@ class Watch(Protocol):
 
     problem: str
 
-    def stop(self) -> None: ...
+    def poll(self) -> None:
+        """Called each tick: is it still watched, is another attempt due."""
 
-    def join(self, timeout_s: float) -> bool:
-        """True when the watch was given back."""
+    def stop(self) -> None:
+        """The watch is given back, which is an operation under way until then."""
 
 
 class GroupIo(Protocol):

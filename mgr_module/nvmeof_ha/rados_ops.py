@@ -96,7 +96,7 @@ class RadosIo:
         self._send(lambda: place.aio_notify(name, told, text, timeout_ms), (told,), ended)
 
     def watch(self, seat: int, name: str, place: Place, ack: AckSource) -> SeatWatch:
-        return SeatWatch(seat, name, place, self._put, self._routine.append, ack)
+        return SeatWatch(seat, name, place, self._put, self._routine.append, ack, self._in_thread)
 
     def routine(self) -> Iterator[Tuple[int, int, bytes]]:
         while self._routine:
@@ -104,13 +104,13 @@ class RadosIo:
 
     @property
     def outstanding(self) -> int:
-        """Operations that have not ended."""
+        """Operations that have not ended, and calls: of a watch, until it is made or given back."""
         return len(self._under_way) + self._in_threads
 
-    def let_operations_end(self, queue: Any) -> bool:
-        """Take what comes through the driver's ``queue`` until no operation is left, or for ``OPERATIONS_END_S``; returns
-        which.  A client that is torn down under its operations takes the whole mgr with it (seen on 16.2.15)."""
-        deadline = time.monotonic() + OPERATIONS_END_S
+    def let_operations_end(self, queue: Any, within_s: float = OPERATIONS_END_S) -> bool:
+        """Take what comes through the driver's ``queue`` until no operation is left, or for so long; returns which.
+        A client that is torn down under its operations takes the whole mgr with it (seen on 16.2.15)."""
+        deadline = time.monotonic() + within_s
         while self.outstanding and time.monotonic() < deadline:
             try:
                 item = self.in_turn(queue.get(timeout=max(0.0, deadline - time.monotonic())))

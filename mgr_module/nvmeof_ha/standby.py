@@ -170,16 +170,16 @@ class Lookout:
         threading.Thread(target=self._give_back, name="nvmeof_ha.give_back", daemon=True).start()
 
     def _give_back(self) -> None:
-        watches = [group.watch for group in self._groups.values() if group.watch is not None]
-        for watch in watches:
+        for watch in self._watches():
             watch.stop()
-        deadline = time.monotonic() + GIVE_BACK_S
-        ended = [watch.join(max(0.0, deadline - time.monotonic())) for watch in watches]
-        done = self._io is None or self._io.let_operations_end(self._queue)
-        if self._noted.wait(GIVE_BACK_S) and all(ended) and done:
+        done = self._io is None or self._io.let_operations_end(self._queue, GIVE_BACK_S)
+        if self._noted.wait(GIVE_BACK_S) and done:
             self._connection.close()
         else:
             _LEFT_BEHIND.append(self)
+
+    def _watches(self) -> List[Watch]:
+        return [group.watch for group in self._groups.values() if group.watch is not None]
 
     # -- the core -----------------------------------------------------------------------------------------------------
 
@@ -211,6 +211,8 @@ class Lookout:
             self._connect_at = None
             self._connection.open(lambda result: self._queue.put(lambda: self._connected(result)))
         elif self._io is not None:
+            for watch in self._watches():
+                watch.poll()
             if now >= self._groups_at:
                 self._groups_at = now + GROUPS_S
                 self._issue({"prefix": "config-key dump", "key": f"{STORE_PREFIX}group/"}, self._found_groups)

@@ -11,14 +11,21 @@ from nvmeof_ha.core.model import Version
 ACK = wire.Ack(Version(3, 7), want_full=('gw1',), refused={'gw2': 'it said "driver_age_s":0.0'}, stopping=True)
 
 
+class Watched:
+    """Nobody is asked about the watch here."""
+
+    def poll(self) -> None:
+        pass
+
+
 class Notifications:
     """Takes note of canaries; they never end."""
 
     def __init__(self) -> None:
         self.sent: List[str] = []
 
-    def watch(self, *_arguments: Any) -> None:
-        """Nobody is asked about the watch here."""
+    def watch(self, *_arguments: Any) -> Watched:
+        return Watched()
 
     def notify(self, _place: Any, name: str, text: str, _timeout_ms: int, _ended: Any) -> None:
         assert text.encode() == CANARY
