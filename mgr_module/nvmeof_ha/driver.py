@@ -273,8 +273,10 @@ class GroupDriver:
                 self._tick(due)
                 due = self._clock() + rest.tick_s(self._state, self._clock())
             if item is not None:
+                before = self._state
                 self._take(item)
-                due = min(due, self._clock() + rest.tick_s(self._state, self._clock()))
+                if self._state is not before:
+                    due = min(due, self._clock() + rest.tick_s(self._state, self._clock()))
         raise Stop()
 
     def _tick(self, due: float) -> None:
@@ -287,8 +289,10 @@ class GroupDriver:
         if deaf:
             self._step(tick)
         for heard in self._io.routine():
-            self._take(heard)
-        if not deaf:
+            self._hear(Heard(*heard))
+        if deaf:
+            self._prepare_ack()
+        else:
             self._step(Tick(self._channel.green_seats()))
 
     def _poll(self) -> None:
@@ -309,20 +313,23 @@ class GroupDriver:
             item()
         elif isinstance(item, tuple):
             self._hear(Heard(*item))
+            self._prepare_ack()
         else:
             self._step(item)
 
     def _hear(self, heard: Heard) -> None:
+        """Whoever calls this prepares the ack that it leads to; what a beacon alone changes can be told with the next tick."""
         assert self._channel is not None
-        if self._channel.is_canary(heard):
-            return
-        beacon = self._hearing.beacon(heard)
-        if beacon is None:
-            self._prepare_ack()
-        else:
-            self._step(BeaconReceived(beacon))
+        beacon = None if self._channel.is_canary(heard) else self._hearing.beacon(heard)
+        if beacon is not None:
+            self._decide(BeaconReceived(beacon))
 
     def _step(self, event: Event) -> None:
+        self._decide(event)
+        self._prepare_ack()
+        self._publish()
+
+    def _decide(self, event: Event) -> None:
         before, now = self._state, self._clock()
         assert before is not None
         state, actions = machine.step(before, event, now)
@@ -336,9 +343,6 @@ class GroupDriver:
         self._watch(event, state, now)
         if isinstance(event, Committed):
             self._store.note_committed()
-        self._prepare_ack()
-        if not isinstance(event, BeaconReceived):  # what a beacon alone changes can be told with the next tick
-            self._publish()
 
     def _act(self, action: Action) -> None:
         assert self._seats is not None and self._channel is not None

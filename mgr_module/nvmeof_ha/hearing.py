@@ -45,7 +45,7 @@ class Hearing:
         before = self._said.get(beacon.gateway, Said(beacon.notes))
         repaired = beacon.notes.ana_repairs > before.notes.ana_repairs
         said = Said(beacon.notes, beacon.load, beacon.exposed, self._clock() if repaired else before.repaired_at)
-        self._said = {**self._said, beacon.gateway: said}  # others may be reading the one before
+        self._said[beacon.gateway] = said
         return beacon
 
     def refused(self) -> Dict[str, str]:
@@ -55,4 +55,4 @@ class Hearing:
     def said(self, gateways: Iterable[str]) -> Mapping[str, Said]:
         """Of these gateways only; the others are forgotten."""
         self._said = {name: self._said[name] for name in gateways if name in self._said}
-        return self._said
+        return dict(self._said)  # others will be reading this one
