@@ -13,15 +13,14 @@ import asyncio
 import logging
 from typing import FrozenSet, List, Mapping, Optional, Sequence
 
+from gw_agent import queue_depths
 from gw_agent.ana import FoundNamespace
-from gw_agent.io_counters import IoCounters
+from gw_agent.io_counters import MOST_AT_ONCE, IoCounters
+from gw_agent.queue_depths import QueueDepths
 from gw_agent.spdk_rpc import SpdkRpc
 
 log = logging.getLogger(__name__)
 
-SAMPLING_RPC = "bdev_set_qd_sampling_period"
-SAMPLING_US = 5000
-SAMPLES_S = 0.02
 LOOK_AGAIN_S = 0.05
 IDLE_LOOKS = 4
 """A target that cannot tell its queue depth: silent for this many looks counts as idle, not as hung."""
@@ -33,7 +32,8 @@ class Drain:
 
     def __init__(self, rpc: SpdkRpc, counters: IoCounters, methods: FrozenSet[str]) -> None:
         self._rpc, self._counters = rpc, counters
-        self._can_sample = SAMPLING_RPC in methods
+        self.depths = QueueDepths(rpc, counters)
+        self._can_sample = queue_depths.METHOD in methods
         self._operations: Mapping[str, int] = {}
 
     def note_progress(self, operations: Mapping[str, int]) -> None:
@@ -50,30 +50,20 @@ class Drain:
 
     async def look_first(self, bdevs: List[str], most_looks: Optional[int] = None) -> bool:
         """Returns when no block device seems to hang; false when one still did after `most_looks`."""
-        before, sampled, looks, quick = self._operations, False, 0, True
+        before, looks = self._operations, 0
         while looks != most_looks:
-            counted = await self._counters.counted(bdevs)
+            counted = await self._counters.counted(bdevs, MOST_AT_ONCE)
             now = {name: device.operations for name, device in counted.items()}
             quiet = [b for b in bdevs if now.get(b, 0) > 0 and now.get(b) == before.get(b)]
-            if not quiet:
-                break
-            if sampled and all(counted[b].queue_depth == 0 for b in quiet):
-                break
-            if not self._can_sample and looks >= IDLE_LOOKS:
-                break
+            if not quiet or (await self._idle(quiet) if self._can_sample else looks >= IDLE_LOOKS):
+                return True
             if looks == IDLE_LOOKS:
                 log.warning("I/O in flight makes no progress on %s: not draining yet", ", ".join(quiet))
-            if self._can_sample and not sampled:
-                await self._sample(quiet, SAMPLING_US)
-                sampled = True
             looks += 1
-            await asyncio.sleep(SAMPLES_S if looks == 1 else LOOK_AGAIN_S)
+            await asyncio.sleep(LOOK_AGAIN_S)
             before = now
-        else:
-            quick = False
-        if sampled:
-            await self._sample(bdevs, 0)
-        return quick
+        return False
 
-    async def _sample(self, bdevs: List[str], period_us: int) -> None:
-        await self._rpc.pipeline([(SAMPLING_RPC, {"name": b, "period": period_us}) for b in bdevs])
+    async def _idle(self, bdevs: List[str]) -> bool:
+        """No request of theirs is in flight."""
+        return all(depth == 0 for depth in (await self.depths.of(bdevs)).values())

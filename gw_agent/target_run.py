@@ -46,8 +46,8 @@ LOOKS_FOR_ALL = 5
 """ANA states are read back at each look, subsystems and namespaces at each so manieth."""
 APPLY_RETRY_S = 1.0
 TRANSIENT_FAILURES = 3
-MOST_LOOKS = 12
-"""Half a second: whether a namespace's I/O hangs."""
+MOST_LOOKS = 8
+"""Half a second or a little more: whether a namespace's I/O hangs."""
 
 
 class TargetRun:
@@ -241,6 +241,8 @@ class TargetRun:
                 namespaces = self.ana.namespaces
                 devices = self._group_io.worth_asking(namespaces, self.ana.states)
                 counted = await self.counters.counted(devices) if self._completed != completed else {}
+                if looks == 1:
+                    await self._drain.depths.end_leftovers(counted)
                 self.io = self._group_io.rates({name: device.operations for name, device in counted.items()}, namespaces,
                                                boottime_s())
                 self._drain.note_progress(self._group_io.operations)

@@ -72,6 +72,43 @@ class IoCounter:
         self.length, self.operations, self.ticks = self.length + length, self.operations + 1, self.ticks + ticks
 
 
+class DepthSampler:
+    """How many requests a device has in flight, sampled each `period_us` (0: not at all)."""
+
+    NOT_YET = (1 << 64) - 1
+
+    def __init__(self, bdev: Bdev) -> None:
+        self._bdev = bdev
+        self._timer: Optional[asyncio.TimerHandle] = None
+        self.period_us = self.io_time_us = self.weighted_io_time_us = 0
+        self.depth = self.NOT_YET
+
+    def set_period(self, period_us: int) -> None:
+        if period_us == self.period_us:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self.period_us, self._timer = period_us, None
+        self._arm()
+
+    def _arm(self) -> None:
+        if self.period_us:
+            self._timer = asyncio.get_running_loop().call_later(self.period_us / 1e6, self._sample)
+
+    def _sample(self) -> None:
+        self.depth = 0 if self._bdev.user is None else self._bdev.user[1].in_flight
+        if self.depth:
+            self.io_time_us += self.period_us
+            self.weighted_io_time_us += self.period_us * self.depth
+        self._arm()
+
+    def as_json(self) -> dict:
+        if not self.period_us:
+            return {}
+        return {"queue_depth_polling_period": self.period_us, "queue_depth": self.depth, "io_time": self.io_time_us,
+                "weighted_io_time": self.weighted_io_time_us}
+
+
 class Bdev:
     product_name = ""
     numa_json: dict = {}
@@ -85,6 +122,7 @@ class Bdev:
         self.counters = {kind: IoCounter() for kind in PARTICIPLES}
         self.limits = RateLimits()
         self.user: Optional[tuple[Subsystem, Namespace]] = None
+        self.depth_sampler = DepthSampler(self)
 
     @property
     def is_claimed(self) -> bool:
@@ -152,8 +190,7 @@ class Bdev:
         for kind, counter in self.counters.items():
             shown[f"{kind}_latency_ticks"] = counter.ticks
             shown[f"max_{kind}_latency_ticks"], shown[f"min_{kind}_latency_ticks"] = counter.longest, counter.shortest
-        shown["io_error"] = {}
-        return shown
+        return {**shown, "io_error": {}, **self.depth_sampler.as_json()}
 
 
 class MallocBdev(Bdev):
@@ -236,6 +273,7 @@ class BdevRegistry:
             async with subsystem.state_change(namespace.nsid):
                 if subsystem.namespaces.get(namespace.nsid) is namespace:
                     subsystem.remove_namespace(namespace.nsid)
+        bdev.depth_sampler.set_period(0)
         if self._bdevs.pop(bdev.name, None) is not None:
             del self._by_alias[str(bdev.uuid)]
             self.notifications.append(("bdev_unregister", bdev.name))

@@ -107,6 +107,13 @@ def bdev_get_iostat(app: App, params: Any) -> dict:
     return {"tick_rate": TICK_RATE, "ticks": app.ticks(), "bdevs": [bdev.iostat_json() for bdev in chosen]}
 
 
+@method("bdev_set_qd_sampling_period")
+def bdev_set_qd_sampling_period(app: App, params: Any) -> bool:
+    asked = decode(params, Field("name", string, True), Field("period", u64, True))
+    _find(app, asked["name"]).depth_sampler.set_period(asked["period"])
+    return True
+
+
 @method("bdev_set_qos_limit")
 def bdev_set_qos_limit(app: App, params: Any) -> bool:
     """Those of a device that has some already can be changed only while a namespace uses it."""

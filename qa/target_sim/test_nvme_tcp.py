@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import uuid
@@ -10,7 +11,7 @@ import pytest
 
 from target_sim.conftest import Exported
 from target_sim.initiator import FABRICS, Host, Queue
-from target_sim.target_process import TargetProcess, wait_for
+from target_sim.target_process import RpcFailure, TargetProcess, wait_for
 
 INVALID_FIELD = 0x002
 INVALID_NAMESPACE = 0x00B
@@ -22,6 +23,7 @@ FLUSH = 0x00
 WRITE_ZEROES = 0x08
 DATASET_MANAGEMENT = 0x09
 BLOCK = 512
+NOT_SAMPLED_YET = (1 << 64) - 1
 
 
 # connecting
@@ -247,6 +249,25 @@ def test_counters_show_what_was_completed_and_how_long_it_took(target: TargetPro
     assert (new["num_unmap_ops"], new["bytes_unmapped"]) == (1, 2048)
     assert all(new[f"{kind}_latency_ticks"] > 0 for kind in ("read", "write", "unmap"))
     assert 0 < after["min_write_latency_ticks"] <= after["max_write_latency_ticks"] < after["write_latency_ticks"]
+
+
+def test_a_queue_depth_is_shown_while_it_is_sampled(target: TargetProcess, exported: Exported) -> None:
+    name = exported.bdevs[0]
+
+    def shown() -> dict:
+        return target.rpc("bdev_get_iostat", names=[name])["bdevs"][0]
+
+    assert "queue_depth" not in shown()
+    assert target.rpc("bdev_set_qd_sampling_period", name=name, period=3_600_000_000) is True
+    assert (shown()["queue_depth_polling_period"], shown()["queue_depth"]) == (3_600_000_000, NOT_SAMPLED_YET)
+    assert (shown()["io_time"], shown()["weighted_io_time"]) == (0, 0)
+    assert target.rpc("bdev_set_qd_sampling_period", name=name, period=1000) is True
+    wait_for(lambda: shown()["queue_depth"] == 0, "a sample")
+    target.rpc("bdev_set_qd_sampling_period", name=name, period=0)
+    wait_for(lambda: "queue_depth" not in shown(), "sampling to end")
+    with pytest.raises(RpcFailure) as refused:
+        target.rpc("bdev_set_qd_sampling_period", name="missing", period=1000)
+    assert refused.value.error["code"] == -errno.ENODEV
 
 
 def test_write_zeroes_and_discard(exported: Exported) -> None:
