@@ -19,12 +19,15 @@ from nvmeof_ha.core.timing import TICK_S, Timing
 from .growth_costs import ADDRESSES, DriverCosts
 from .growth_machine import Cores, Interpreter, Strand, Thread, Work, World
 
+RESOURCES = ('interpreter', 'callback thread', 'messenger threads', 'cores of the mgr host', 'OSDs', 'network', 'mons')
 MESSENGERS = 3
 """``ms_async_op_threads``."""
 NETWORK_S = 0.0001
 PROPOSAL_S = 1.0
 """``paxos_propose_interval``: the mons make an OSD map for what came within it.  Their own commits hold the first one back as
 long (`failovers`: 0.02 to 0.98 s)."""
+CLAIM_BYTES = 300
+"""Of a read that finds the claim of a map that is known, with its headers."""
 APPLY_S = 0.035
 """From a stored promotion to an optimized listener, `failovers`."""
 OBSERVED = (16, 2)
@@ -138,7 +141,7 @@ class Model:
 
     def _sent(self, group: _Group, member: int, seat: int, process: Optional[Thread]) -> None:
         self.beacons += 1
-        self._read_map(group)
+        self._read_seats(group, CLAIM_BYTES)
         self._notify(group, seat, lambda: group.backlog.append(member), process)
 
     def _notify(self, group: _Group, seat: int, heard: Callable[[], None], process: Optional[Thread] = None) -> None:
@@ -169,11 +172,11 @@ class Model:
     def _osd(self, group: _Group, seat: int) -> Thread:
         return self.osds[(SEATS * group.number + seat) % len(self.osds)]
 
-    def _read_map(self, group: _Group) -> None:
-        """One gateway, all three seats."""
+    def _read_seats(self, group: _Group, size: float) -> None:
+        """One gateway, all three."""
         for seat in range(SEATS):
             self._osd(group, seat).run(self.world.now)
-        self.world.bytes += SEATS * self.shape.map_bytes
+        self.world.bytes += SEATS * size
 
     # -- the driver -------------------------------------------------------------------------------------------------
 
@@ -288,7 +291,7 @@ class Model:
             elif what == 'promoting':
                 self.world.at(now + APPLY_S, self._optimized, group, member)
         for _ in range(group.size - len(group.lost)):   # woken, they read
-            self._read_map(group)
+            self._read_seats(group, self.shape.map_bytes)
 
     def _optimized(self, group: _Group, member: int) -> None:
         self.served.append(self.world.now)
@@ -339,11 +342,11 @@ class Model:
 
     def used(self) -> Dict[str, float]:
         """Of each resource so far, in seconds of all of it."""
-        return {'interpreter': self.interpreter.busy_s, 'callback thread': self.strand.busy_s,
-                'messenger threads': sum(t.busy_s for t in self.messengers) / MESSENGERS,
-                'cores of the mgr host': self.mgr_cores.busy_s / self.mgr_cores.cores,
-                'OSDs': sum(t.busy_s for t in self.osds) / min(len(self.osds), self.osd_cores.cores),
-                'network': self.world.bytes / self.site.bytes_per_s, 'mons': self.mon.busy_s}
+        return dict(zip(RESOURCES, (
+            self.interpreter.busy_s, self.strand.busy_s, sum(t.busy_s for t in self.messengers) / MESSENGERS,
+            self.mgr_cores.busy_s / self.mgr_cores.cores,
+            sum(t.busy_s for t in self.osds) / min(len(self.osds), self.osd_cores.cores),
+            self.world.bytes / self.site.bytes_per_s, self.mon.busy_s)))
 
     @property
     def mgr_cpu_s(self) -> float:

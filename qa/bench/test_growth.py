@@ -14,7 +14,9 @@ def test_a_size_holds_only_if_nothing_is_used_up_and_a_lost_location_is_served_i
     figures.update({f'{name}: one lost, last served s': 5.0, f'{name}: location lost, last served s': 9.0})
     timing = growth.TIMERS['defaults']
     assert growth.holds(figures, name, timing) == ''
-    for changed, value, found in (('at rest, OSDs', 0.8, 'at rest: OSDs'), ('at rest, ack ms, p99', 60.0, 'at rest: acks'),
+    for changed, value, found in (('at rest, OSDs', 0.8, 'at rest: OSDs'),
+                                  ('bursts, callback thread', 0.8, 'bursts: callback thread'),
+                                  ('at rest, ack ms, p99', 60.0, 'at rest: acks'),
                                   ('bursts, ack ms, p99', 600.0, 'bursts: acks'),
                                   ('bursts, tick late s, p99', 0.3, 'bursts: late ticks'),
                                   ('location lost, last served s', 10.1, 'location lost: served late'),
