@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any, Iterator, NamedTuple, Tuple
 
 import pytest
+import rados
 
 from mgr_peer import module_options
+from nvmeof_ha import seat_names
 from nvmeof_ha.core.model import Map, Phase
 from nvmeof_ha.core.standby import GRACE_S, SILENT_S
 from served_pair import ServedPair
-from testbed.cluster import Cluster
+from testbed.ceph_client import CommandFailed
+from testbed.cluster import ADMIN, POOL, Cluster
 from testbed.daemon import Daemon
 from testbed.waiting import wait_until
 
@@ -94,6 +97,19 @@ def log_since(path: Path, offset: int) -> str:
     with open(path, 'rb') as log:
         log.seek(offset)
         return log.read().decode(errors='replace')
+
+
+def test_a_standby_whose_watch_is_lost_watches_again(stage):
+    sos = seat_names.sos_name('standby')
+
+    def watched() -> bool:
+        return 'watcher=' in stage.cluster.run('rados', '-p', POOL, '-N', seat_names.NAMESPACE, 'listwatchers', sos)
+    wait_until(watched, 30, 'the standby to watch for calls', not_yet=(CommandFailed,))
+    with rados.Rados(name=ADMIN, conffile=str(stage.cluster.conf)) as client, client.open_ioctx(POOL) as ioctx:
+        ioctx.set_namespace(seat_names.NAMESPACE)
+        ioctx.remove_object(sos)
+        ioctx.write_full(sos, b'')
+    wait_until(watched, 30, 'it to be watched again')
 
 
 def test_a_dead_mgr_is_replaced_soon_when_a_target_dies(stage):

@@ -12,10 +12,10 @@ ACK = wire.Ack(Version(3, 7), want_full=('gw1',), refused={'gw2': 'it said "driv
 
 
 class Watched:
-    """Nobody is asked about the watch here."""
+    polled = 0
 
     def poll(self) -> None:
-        pass
+        self.polled += 1
 
 
 class Notifications:
@@ -23,9 +23,11 @@ class Notifications:
 
     def __init__(self) -> None:
         self.sent: List[str] = []
+        self.watches: List[Watched] = []
 
     def watch(self, *_arguments: Any) -> Watched:
-        return Watched()
+        self.watches.append(Watched())
+        return self.watches[-1]
 
     def notify(self, _place: Any, name: str, text: str, _timeout_ms: int, _ended: Any) -> None:
         assert text.encode() == CANARY
@@ -36,6 +38,7 @@ def test_a_seat_is_green_for_whatever_was_heard_there_and_a_canary_goes_where_no
     now, io = [100.0], Notifications()
     channel = Channel(io, None, ('s0', 's1', 's2'), 'wake', lambda: now[0])
     channel.poll(0.5)
+    assert [watch.polled for watch in io.watches] == [1, 1, 1]
     assert io.sent == ['s0', 's1', 's2'] and channel.green_seats() == 0
     assert channel.is_canary(Heard(0, 1, CANARY)) and not channel.is_canary(Heard(1, 2, b'{"a": "beacon"}'))
     assert channel.green_seats() == 2
