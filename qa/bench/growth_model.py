@@ -35,9 +35,9 @@ OBSERVED = (16, 2)
 
 
 class OtherWork(NamedTuple):
-    """What other code than the driver costs, in seconds: chosen so that CPU at 128 and 1,000 gateways, and acks beside a
-    module that computes, come near to what `capacity` found; ``seat_s`` is of `commits`; what the mons take is an
-    assumption.  ``callback``, ``back``: of the interpreter, before and after the ack is sent.  ``item``: what ends at a driver (a probe, a look at a seat, a written seat).  ``second``: each driver, each
+    """What other code than the driver costs, in seconds: chosen so that CPU at 128 and 1,000 gateways comes near to what
+    `capacity` found; ``seat_s`` is of `commits`; what the mons take is an assumption.  ``callback``, ``back``: of the
+    interpreter, before and after the ack is sent.  ``item``: what ends at a driver (a probe, a look at a seat, a written seat).  ``second``: each driver, each
     second, beside its ticks.  ``command``: one to the mons, and its answer.  ``mon``: the mons for a command, and for each
     byte of `osd dump`."""
 
