@@ -68,11 +68,11 @@ class StuckWatch:
 
     async def _look_on(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_S)
             instance, contexts = self._served()
             if instance is not None and instance != self._instance:
                 self._begin(instance)
-            await asyncio.gather(*(self._list(context) for context in contexts))
+            await asyncio.gather(asyncio.sleep(LOOK_S), *(
+                self._list(context, LOOK_S * number / len(contexts)) for number, context in enumerate(contexts)))
             now = self._loop.time()
             places = dict.fromkeys((*self._progress.to_ask(now), *self._cut_off.places))
             self._unserved &= set(places)
@@ -87,11 +87,13 @@ class StuckWatch:
             log.warning("instance %s does not serve before this host's own client is served at %s again", instance,
                         ", ".join(place.name for place in self._cut_off.places))
 
-    async def _list(self, context: str) -> None:
-        path, started_s = socket_path(self._run_dir, context), self._loop.time()
-        if not path or started_s < self._list_at_s.get(context, 0.0):
-            return
+    async def _list(self, context: str, delay_s: float) -> None:
+        """Contexts are asked one after the other: all at once, they would hold up I/O that hosts wait for."""
         progress = self._progress
+        await asyncio.sleep(delay_s)
+        path, started_s = socket_path(self._run_dir, context), self._loop.time()
+        if not path or started_s < self._list_at_s.get(context, 0.0) or self._served()[0] != self._instance:
+            return
         try:
             waiting = await requests(path)
         except NotTold as error:
