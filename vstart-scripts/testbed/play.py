@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, List, Optional
 
 from guest import GuestError
 from nvmeof_ha_core.model import Phase
+from nvmeof_ha_core.timing import HOSTS_RETURN_S
 
 from .cluster import CommandFailed
 from .gateway import Gateway
@@ -149,8 +150,8 @@ class Play:
         self._close(self._open_part())
         self._failback = Part(time.monotonic())
 
-    def wait_failback(self, timeout_s: float = 60) -> None:
-        """Until the owner is optimized again."""
+    def wait_failback(self, timeout_s: float = 60 + HOSTS_RETURN_S) -> None:
+        """Until the owner is optimized again; which may be for as long as the mgr waits for hosts to be connected to it."""
         assert self._failback, 'close_first_part comes first'
         # On a busy machine the failback may have begun before the first part's window was closed.
         returned_s = self._wait_optimized(OWNER, self._switched_s, timeout_s)
