@@ -139,7 +139,9 @@ def _hear(state: State, gateway: Gateway, beacon: Beacon, now: float) -> State:
                             load=put(soft.load, gateway.id, beacon.load),
                             connections=put(soft.connections, gateway.id, beacon.connections))
     state, addresses = _addresses(state, gateway, beacon)
-    gateway = replace(gateway, addresses=addresses, leaving=gateway.leaving or beacon.leaving)
+    leaving = gateway.leaving or beacon.leaving
+    if (addresses, leaving) != (gateway.addresses, gateway.leaving):
+        gateway = replace(gateway, addresses=addresses, leaving=leaving)
     if beacon.subsystems is not None:
         gateway = replace(gateway, subsystems=beacon.subsystems, digest=beacon.digest)
     wanted = state.soft.want_full - {gateway.id}
