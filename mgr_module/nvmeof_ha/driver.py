@@ -269,9 +269,10 @@ class GroupDriver:
             if self._state.stopped:
                 raise NotActive(self._state.stopped)
             item = yield max(0.0, due - self._clock())
-            if self._clock() >= due:
+            begun = self._clock()
+            if begun >= due:
                 self._tick(due)
-                due = self._clock() + rest.tick_s(self._state, self._clock())
+                due = self._clock() + rest.tick_s(self._state, self._clock(), self._clock() - begun)
             if item is not None:
                 before = self._state
                 self._take(item)

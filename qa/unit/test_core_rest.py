@@ -102,6 +102,13 @@ def test_ticks_are_rare_while_all_is_well_and_come_when_a_gateway_fades_or_anyth
     assert tick_s(driven.state, heard + silent_for_s) == TICK_S
 
 
+def test_a_mgr_that_is_short_of_time_ticks_a_group_that_is_out_of_order_no_more_often_than_one_at_rest():
+    driven = Driven()
+    driven.create("gw1", "gw2")
+    paces = [tick_s(driven.state, driven.now, took_s) for took_s in (0.001, 0.04, 0.2)]
+    assert paces == [TICK_S, pytest.approx(0.16), TIMING.beacon_s / 2]
+
+
 def test_a_group_in_which_nobody_runs_rests():
     with compared() as said:
         driven = Driven()

@@ -15,6 +15,9 @@ from typing import FrozenSet
 from .soft import Soft, State
 from .timing import TICK_S
 
+PAUSE_FACTOR = 4
+"""A tick that took long is followed by a pause of so many times as long."""
+
 _READ_OFF_AT_REST: FrozenSet[str] = frozenset({"heard", "sequence", "load", "connections", "ticked", "hearing_since",
                                                "refused", "want_full"})
 """What a beacon or a tick may change and no rule asks for while every ANA group is at home, but for ``heard``.  Elsewhere
@@ -37,11 +40,14 @@ def fades_in_s(state: State, now: float) -> float:
     return longest_s - max([0.0] + [now - heard.get(gateway_id, now) for gateway_id in state.map.running])
 
 
-def tick_s(state: State, now: float) -> float:
-    """Seconds until the next tick.  While all is well, half as long as a mgr may sleep before silence does not count."""
+def tick_s(state: State, now: float, took_s: float = 0.0) -> float:
+    """Seconds until the next tick.  While all is well, half as long as a mgr may sleep before silence does not count; so
+    it is, too, in a mgr that is short of time, as a last tick that took long shows: many groups that are out of order at
+    once would else keep it from ever putting them in order."""
+    longest_s = state.map.timing.beacon_s / 2
     if not in_order(state):
-        return TICK_S
-    return max(TICK_S, min(state.map.timing.beacon_s / 2, fades_in_s(state, now)))
+        return max(TICK_S, min(longest_s, PAUSE_FACTOR * took_s))
+    return max(TICK_S, min(longest_s, fades_in_s(state, now)))
 
 
 def can_wait(before: State, after: State) -> bool:
