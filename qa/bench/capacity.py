@@ -8,7 +8,6 @@ left the others mean little.  *Floor*: the same fleets, reads and beacons, while
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 import time
@@ -21,7 +20,7 @@ import rados
 
 from testbed import status_page
 from testbed.cluster import ADMIN, REPOSITORY, Cluster
-from testbed.process_cost import cost
+from testbed.process_cost import cost, machine_idle_s
 from testbed.waiting import wait_until
 
 from .bare_watcher import BareWatcher
@@ -158,12 +157,12 @@ class _Fleets:
         fleets = (self._observer, self._bulk)
         for fleet in fleets:
             fleet.ask('reset')
-        begun_s, idle_s = time.monotonic(), _idle_s()
+        begun_s, idle_s = time.monotonic(), machine_idle_s()
         cpu_s = {what: _cpu_s(of_it) for what, of_it in pids.items()}
         time.sleep(seconds)
         took_s = time.monotonic() - begun_s
         figures = {f'CPU share of {what}': (_cpu_s(of_it) - cpu_s[what]) / took_s for what, of_it in pids.items()}
-        figures['CPU share left'] = (_idle_s() - idle_s) / took_s
+        figures['CPU share left'] = (machine_idle_s() - idle_s) / took_s
         figures['mgr resident MB'] = sum(cost(pid).resident_mb for pid in pids['mgr'])
         observed, most = (fleet.ask('figures') for fleet in fleets)
         figures['beacons answered per second'] = (observed['acks'] + most['acks']) / took_s
@@ -188,12 +187,6 @@ def _lateness(cluster: Cluster) -> Dict[float, int]:
 
 def _cpu_s(pids: List[int]) -> float:
     return sum(cost(pid).cpu_s for pid in pids)
-
-
-def _idle_s() -> float:
-    """Of all cores since the machine's start."""
-    fields = Path('/proc/stat').read_text().splitlines()[0].split()
-    return int(fields[4]) / os.sysconf('SC_CLK_TCK')
 
 
 def _p99(before: Dict[float, int], after: Dict[float, int]) -> float:

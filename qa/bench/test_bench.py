@@ -85,7 +85,7 @@ def test_the_gateway_host_and_its_data_path_are_measured(two, say, monkeypatch):
         figures.update(data_path.measure(two.cluster, client, gateway, say))
     assert all(value > 0 for name, value in figures.items() if '%' not in name)
     assert figures['loaded: beacon, bytes'] < 1024
-    assert 'change of 2 ANA states, s' in figures and 'p99 ms without' in figures
+    assert 'change of 2 ANA states, s' in figures and '1 in flight: p99 ms without' in figures
 
 
 @pytest.mark.timeout(600)

@@ -1,4 +1,4 @@
-"""What a process has cost so far, from /proc."""
+"""What a process has cost so far, and what nobody has used, from /proc."""
 
 from __future__ import annotations
 
@@ -20,3 +20,9 @@ def cost(pid: int) -> Cost:
     fields = stat[stat.rindex(')') + 2:].split()   # from field 3 of proc(5) on
     return Cost((int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK'),
                 int(fields[21]) * os.sysconf('SC_PAGE_SIZE') / 1e6)
+
+
+def machine_idle_s() -> float:
+    """Of all cores since the machine's start."""
+    fields = (PROC / 'stat').read_text().splitlines()[0].split()
+    return int(fields[4]) / os.sysconf('SC_CLK_TCK')
