@@ -18,6 +18,9 @@ from testbed.cluster import Cluster, CommandFailed
 from testbed.gateway import nvme_gw
 from testbed.waiting import wait_until
 
+OBJECTS_EVERYWHERE = 300
+"""So many that each placement group of the pool (16) has one of them."""
+
 CONTROL_OBJECTS, STOPPED = 'NVMEOF_HA_CONTROL_OBJECTS', 'NVMEOF_HA_GROUP_STOPPED'
 INVARIANT, LOST = 'NVMEOF_HA_INVARIANT', 'NVMEOF_HA_SEATS_LOST'
 
@@ -209,6 +212,13 @@ def test_while_the_osd_of_one_seat_is_stopped_commits_go_on_with_the_other_two(m
     assert wait_for_equal_seats(seats).gateway('gw3')
 
 
+def wait_for_writes(ioctx: rados.Ioctx) -> None:
+    """Until every placement group takes them again: the tests that follow share this cluster."""
+    for number in range(OBJECTS_EVERYWHERE):
+        ioctx.write_full(f'everywhere{number}', b'')
+        ioctx.remove_object(f'everywhere{number}')
+
+
 def test_a_cluster_that_stands_still_hangs_no_command_and_nobody_is_blamed_for_the_silence(mgr, client):
     seats = group_of_two(mgr, client, 'still')
     with Peer(mgr, 'still', 'gw1'), Peer(mgr, 'still', 'gw2'):
@@ -226,6 +236,7 @@ def test_a_cluster_that_stands_still_hangs_no_command_and_nobody_is_blamed_for_t
             for osd in osds:
                 osd.kill(signal.SIGCONT)
             mgr.ceph('osd', 'unset', 'nodown')
+            wait_for_writes(seats.ioctx)
         after = seats.wait_for(lambda m: m.gateway('gw3'), 30, 'the command that was asked for meanwhile')
         assert both_own(after)
         assert [g.instance for g in after.gateways[:2]] == [g.instance for g in before.gateways]
