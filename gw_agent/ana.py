@@ -106,11 +106,11 @@ class AnaStates:
         number, asked_nqns = self._reads, self._nqns
         listeners: List[Any] = []
         for first in range(0, len(asked_nqns), AT_ONCE):
-            listeners += await self._rpc.pipeline(target_state.get_listeners(asked_nqns[first:first + AT_ONCE]),
-                                                  READ_TIMEOUT_S)
-        for reply in listeners:
-            if isinstance(reply, RpcUnreachable):
-                raise reply
+            replies = await self._rpc.pipeline(target_state.get_listeners(asked_nqns[first:first + AT_ONCE]), READ_TIMEOUT_S)
+            for reply in replies:
+                if isinstance(reply, RpcUnreachable):
+                    raise reply   # a target that answers nothing is not asked for the others
+            listeners += replies
         if asked_nqns != self._nqns or any(isinstance(reply, RpcFailure) for reply in listeners):
             return await self.read_back()   # subsystems came or went
         return number > self._taken and self._take(number, asked_nqns, None, listeners)

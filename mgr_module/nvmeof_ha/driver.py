@@ -198,7 +198,7 @@ class GroupDriver:
             yield from self._attempt.make_objects(self._seats.place, list(record.seats))
         yield from self._bounded.call(self._io.wait_for_latest_osdmap, LIBRADOS_S, "fetch the newest OSD map")
         adopted = yield from self._attempt.adopt(self._seats, writable, record, self._repair_with is not None,
-                                                    self._older_maps())
+                                                 self._older_maps())
         gateways = () if adopted.rebuilt else self._store.gateways()
         self._adopted_problems = adopted.problems
         for problem in self._adopted_problems + self._store.unusable:

@@ -57,6 +57,13 @@ def use(nvmf_tgt: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     return run
 
 
+async def check_of_one(counters: IoCounters, there: str, gone: str) -> None:
+    assert [bdev["name"] for bdev in (await counters.of_one(there))["bdevs"]] == [there]
+    with pytest.raises(RpcError) as refused:
+        await counters.of_one(gone)
+    assert refused.value.code == -errno.ENODEV
+
+
 def test_many_devices_are_asked_about_in_turns_and_one_that_is_gone_is_left_out(use):
     async def steps(rpc: SpdkRpc) -> None:
         asked = Recorded(rpc)
@@ -70,10 +77,7 @@ def test_many_devices_are_asked_about_in_turns_and_one_that_is_gone_is_left_out(
         asked.asked.clear()
         assert list(await counters.counted(["m0", "m2"])) == ["m0", "m2"]
         assert asked.asked == [{"names": ["m0", "m2"]}], "a missing device is not taken for an old target"
-        assert [bdev["name"] for bdev in (await counters.of_one("m0"))["bdevs"]] == ["m0"]
-        with pytest.raises(RpcError) as refused:
-            await counters.of_one("m1")
-        assert refused.value.code == -errno.ENODEV
+        await check_of_one(counters, "m0", gone="m1")
     use(steps)
 
 
@@ -86,10 +90,7 @@ def test_a_target_that_tells_of_one_device_at_a_time_is_asked_so(use):
         assert list(await counters.counted(DEVICES[:2])) == DEVICES[:2]
         assert asked.asked == [{"name": "m0"}, {"name": "m1"}], "it is not asked for a list again"
         for counters in (counters, IoCounters(asked)):
-            assert [bdev["name"] for bdev in (await counters.of_one("m0"))["bdevs"]] == ["m0"]
-            with pytest.raises(RpcError) as refused:
-                await counters.of_one("gone")
-            assert refused.value.code == -errno.ENODEV
+            await check_of_one(counters, "m0", gone="gone")
     use(steps)
 
 

@@ -67,7 +67,9 @@ def step(state: State, event: Event, now: float) -> Step:
         return replace(state, stopped=event.reason), ()
     before = state
     state, replies = _HANDLERS[type(event)](state, event, now)
-    if isinstance(event, BeaconReceived) and can_wait(before, state) or isinstance(event, Tick) and at_rest(before, state, now):
+    if isinstance(event, BeaconReceived) and can_wait(before, state):
+        return state, replies
+    if isinstance(event, Tick) and at_rest(before, state, now):
         return state, replies
     if state.committed is not None:
         state = _settle(state, now)

@@ -57,5 +57,5 @@ def can_wait(before: State, after: State) -> bool:
 
 
 def at_rest(before: State, after: State, now: float) -> bool:
-    """``after``: what a beacon or a tick made of ``before``, which was settled."""
+    """``after``: what a tick made of ``before``, which was settled."""
     return can_wait(before, after) and in_order(after) and fades_in_s(after, now) > 0
