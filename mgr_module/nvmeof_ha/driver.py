@@ -19,9 +19,9 @@ from typing import Any, Callable, Deque, List, Optional, Sequence
 from . import seat_names
 from .bounded import Bounded, TookTooLong, Turns
 from .channel import Channel, Heard
-from .core import detector, invariants, machine, rest, wire
+from .core import invariants, machine, rest, wire
 from .core.actions import Action, Commit, Fence, ForgetGateway, Reply, StoreDisasters, StoreGateway, Wake
-from .core.events import BeaconReceived, Committed, Deposed, Event, SetTiming, Tick
+from .core.events import Beacon, BeaconReceived, Committed, Deposed, Event, SetTiming, Tick
 from .core.model import NO_VERSION, Map, ModelError
 from .core.soft import State
 from .core.timing import TICK_S
@@ -281,20 +281,12 @@ class GroupDriver:
         raise Stop()
 
     def _tick(self, due: float) -> None:
-        """A mgr that could not hear says so before it judges anything; else what it heard counts first."""
         assert self._state is not None and self._channel is not None
         self._pace.ticked(self._clock(), due, self._state.map.timing.beacon_s)
         self._poll()
-        tick = Tick(self._channel.green_seats())
-        deaf = detector.deaf_s(self._state.soft.ticked, self._clock(), tick.green_seats, self._state.map.timing)
-        if deaf:
-            self._step(tick)
-        for heard in self._io.routine():
-            self._hear(Heard(*heard))
-        if deaf:
-            self._prepare_ack()
-        else:
-            self._step(Tick(self._channel.green_seats()))
+        green_seats = self._channel.green_seats()   # before: what was heard too late made no seat green in time
+        beacons = [self._beacon(Heard(*heard)) for heard in self._io.routine()]
+        self._step(Tick(green_seats, tuple(filter(None, beacons))))
 
     def _poll(self) -> None:
         assert self._seats is not None and self._channel is not None and self._state is not None
@@ -313,17 +305,16 @@ class GroupDriver:
         if callable(item):
             item()
         elif isinstance(item, tuple):
-            self._hear(Heard(*item))
-            self._prepare_ack()
+            beacon = self._beacon(Heard(*item))
+            if beacon is not None:
+                self._decide(BeaconReceived(beacon))
+            self._prepare_ack()   # what a beacon alone changes can be published with the next tick
         else:
             self._step(item)
 
-    def _hear(self, heard: Heard) -> None:
-        """Whoever calls this prepares the ack that it leads to; what a beacon alone changes can be told with the next tick."""
+    def _beacon(self, heard: Heard) -> Optional[Beacon]:
         assert self._channel is not None
-        beacon = None if self._channel.is_canary(heard) else self._hearing.beacon(heard)
-        if beacon is not None:
-            self._decide(BeaconReceived(beacon))
+        return None if self._channel.is_canary(heard) else self._hearing.beacon(heard)
 
     def _step(self, event: Event) -> None:
         self._decide(event)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Dict, List, NamedTuple, Optional, Set, Tuple
 
 from .core import placement
-from .core.events import BeaconReceived, Committed, Event, Fenced, FenceGateway
+from .core.events import Beacon, Committed, Event, Fenced, FenceGateway, beacons_in
 from .core.model import AnaGroup, Availability, Instance, Map, Phase
 from .core.soft import State
 from .tables import seconds
@@ -76,8 +76,8 @@ class Recorder:
         """What ended with this step.  ``wall_ahead_s``: the wall clock less the mgr's monotonic one."""
         self._ended, self._wall_ahead_s = [], wall_ahead_s
         event, state, now = step
-        if isinstance(event, BeaconReceived):
-            self._notice_reaped(event, now)
+        for beacon in beacons_in(event):
+            self._notice_reaped(beacon, now)
         if isinstance(event, FenceGateway):
             self._notice_order(event, now)
         if isinstance(event, Fenced):
@@ -95,8 +95,8 @@ class Recorder:
 
     # -- who is being lost, and why ---------------------------------------------------------------------------------
 
-    def _notice_reaped(self, event: BeaconReceived, now: float) -> None:
-        for instance in event.beacon.reaped:
+    def _notice_reaped(self, beacon: Beacon, now: float) -> None:
+        for instance in beacon.reaped:
             if self._decided is None or self._decided.current(instance) is None:
                 continue
             known = self._losses.get(instance)

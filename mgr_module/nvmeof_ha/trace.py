@@ -1,9 +1,9 @@
 """The trace of a driver or a standby: every step of its core as JSON lines in the mgr's log, enough to replay each one.
 
 Off unless the module's option ``trace`` is set; then one line for each take-over, event and what came of it, at level
-info.  A tick that led to no action waits for the next line, which carries it.  From time to time, and when the trace is
-switched on, a line has the whole state, so that a replay may begin there; lines are numbered, so that a missing one is
-noticed.  ``decode`` reads them back; ``python -m conformance`` replays them through the core and compares.
+info.  A tick that brought no beacon and led to no action waits for the next line, which carries it.  From time to time, and
+when the trace is switched on, a line has the whole state, so that a replay may begin there; lines are numbered, so that a
+missing one is noticed.  ``decode`` reads them back; ``python -m conformance`` replays them through the core and compares.
 """
 
 from __future__ import annotations
@@ -100,6 +100,10 @@ def decode(text: str) -> Line:
     return _CODEC.decode(value)
 
 
+def _is_time_alone(event: Any) -> bool:
+    return isinstance(event, standby.Tick) or isinstance(event, Tick) and not event.heard
+
+
 class _Steps:
     """``on`` may be set at any time by the thread that calls ``stepped``."""
 
@@ -120,7 +124,7 @@ class _Steps:
         if now >= self._state_due:
             self._state_due = now + STATE_EVERY_S
             self._write(self._state_line(before))
-        if isinstance(event, (Tick, standby.Tick)) and not actions and len(self._ticks) < MOST_TICKS:
+        if _is_time_alone(event) and not actions and len(self._ticks) < MOST_TICKS:
             self._ticks.append((now, event))
             return
         self._write(self._step_line(now, event, after, tuple(actions)))

@@ -30,6 +30,10 @@ INSTANCES: Tuple[Mutant, ...] = (
         "    if instance.number <= gateway.last_number:\n", "    if False:\n"),
     one("a gateway that is created again begins with the first instance number", INTENT,
         "last_number=gateway_map.number_floor)", "last_number=0)"),
+    one("a strange instance's beacons keep its predecessor's gateway from being suspected", "nvmeof_ha/core/pulses.py",
+        "gateway.instance == beacon.instance is not None", "beacon.instance is not None"),
+    one("a beacon that came late says that its gateway is there now", "nvmeof_ha/core/pulses.py",
+        "if beacon.sequence > sequence.get(gateway, -1):", "if True:"),
     one("an instance that the map calls over goes on", LEASE,
         "        if self.over:\n            return Verdict(Order.KILL, self.over)\n", ""),
 )

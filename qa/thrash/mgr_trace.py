@@ -8,7 +8,7 @@ from typing import Dict, Iterator, List
 
 from nvmeof_ha import trace
 from nvmeof_ha.core.actions import Commit
-from nvmeof_ha.core.events import BeaconReceived, Committed
+from nvmeof_ha.core.events import Committed, beacons_in
 from nvmeof_ha.core.plain import PlainError
 
 from .history import History
@@ -51,8 +51,8 @@ class MgrTrace:
             return   # cut off where a mgr was killed; any other is found by the replay
         if isinstance(line, trace.Stands):
             return
-        if isinstance(line, trace.Stepped) and isinstance(line.event, BeaconReceived):
-            self._history.confirmed(line.event.beacon)
+        for beacon in beacons_in(line.event) if isinstance(line, trace.Stepped) else ():
+            self._history.confirmed(beacon)
         if isinstance(line, trace.Stepped) and isinstance(line.event, Committed):
             self._history.acknowledged(tuple(line.event.version), line.now)
         for action in line.actions:

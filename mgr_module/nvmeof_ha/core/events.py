@@ -94,9 +94,11 @@ class BeaconReceived:
 
 @dataclass(frozen=True)
 class Tick:
-    """Time has passed.  ``green_seats``: seats whose canary came back through the driver's own callback lately."""
+    """Time has passed.  ``green_seats``: seats whose canary came back through the driver's own callback lately.
+    ``heard``: beacons that came since the last tick and could wait for this one, oldest first."""
 
     green_seats: int = 3
+    heard: Tuple[Beacon, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -209,6 +211,13 @@ class MoveAnaGroup(Command):
 class SetTiming(Command):
     timing: Timing = field(default_factory=Timing)
     failback_doubling: bool = True
+
+
+def beacons_in(event: "Event") -> Tuple[Beacon, ...]:
+    """All that the event brings, oldest first."""
+    if isinstance(event, BeaconReceived):
+        return (event.beacon,)
+    return event.heard if isinstance(event, Tick) else ()
 
 
 Event = Union[BeaconReceived, Tick, Committed, GatewayStored, Fenced, FenceFailed, Deposed, CreateGateway,

@@ -18,13 +18,13 @@ its latest suspicion, or reaped by its warden).
 
 First the event changes the state, then rules are applied until nothing changes (``_settle``), then actions are read
 off the result (``emission.emit``); both are left out where they would find nothing (``rest.at_rest``), or can wait for the
-tick that is due soon (``rest.can_wait``).  So every rule holds for a mgr that takes over with the same map.
+tick that is due soon (``rest.can_wait``); beacons that wait for that tick as well come with it (``pulses.py``).  So every rule holds for a mgr that takes over with the same map.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Callable, Dict, FrozenSet, Tuple
+from typing import Any, Callable, Dict, FrozenSet, List, Sequence, Tuple
 
 from . import answers, detector, handover
 from .actions import Action, Commit, Reply
@@ -36,6 +36,7 @@ from .intent import (Handled, create, delete, no_longer_moved_to, nothing_to_fen
                      remove_deleted, retiring, set_enabled, set_timing, settle_timing)
 from .locations import clear_disaster, forget_recovered, set_disaster, set_location
 from .model import NO_VERSION, AnaGroup, Availability, Departed, Disaster, Gateway, Instance, Map, Phase, Version
+from .pulses import felt, is_pulse
 from .rest import at_rest, can_wait
 from .soft import Soft, State, backed_off, change, drop, put
 from .timing import FLAP_WINDOW_S, Timing
@@ -110,6 +111,18 @@ def _on_beacon(state: State, event: BeaconReceived, now: float) -> Handled:
     if beacon.sequence <= state.soft.sequence.get(gateway.id, -1):
         return state, ()
     return _hear(state, gateway, beacon, now), ()
+
+
+def _on_beacons(state: State, beacons: Sequence[Beacon], now: float) -> State:
+    """Those that came since the last tick."""
+    pulses: List[Beacon] = []
+    for beacon in beacons:
+        if is_pulse(state, beacon):
+            pulses.append(beacon)
+        else:
+            state, _ = _on_beacon(felt(state, pulses, now), BeaconReceived(beacon), now)
+            pulses = []
+    return felt(state, pulses, now)
 
 
 def _admit(state: State, gateway: Gateway, beacon: Beacon, now: float) -> State:
@@ -201,11 +214,12 @@ def _confirm(state: State, gateway: Gateway, said: Confirmation, now: float) -> 
 
 
 def _on_tick(state: State, event: Tick, now: float) -> Handled:
+    """A mgr that could not hear says so before it judges anything."""
     soft = state.soft
     deaf_s = detector.deaf_s(soft.ticked, now, event.green_seats, state.map.timing)
     if deaf_s:
         state = state.with_soft(heard=detector.forgive(soft.heard, deaf_s, now), hearing_since=now)
-    return state.with_soft(ticked=now), ()
+    return _on_beacons(state, event.heard, now).with_soft(ticked=now), ()
 
 
 def _on_fence_gateway(state: State, event: FenceGateway, now: float) -> Handled:
