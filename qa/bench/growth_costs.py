@@ -13,13 +13,15 @@ from collections import defaultdict
 from pathlib import Path
 from random import Random
 from statistics import mean, median
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 from unittest import mock
 
-from nvmeof_ha.channel import CANARY, Heard
+from nvmeof_ha.channel import Heard
+from nvmeof_ha.core import machine
 from nvmeof_ha.core.actions import Fence
-from nvmeof_ha.core.events import Committed, Event, Fenced
+from nvmeof_ha.core.events import Beacon, Committed, Event, Fenced
 from nvmeof_ha.core.model import Instance
+from nvmeof_ha.core.soft import State
 from nvmeof_ha.driver import GroupDriver
 from nvmeof_ha.fencer import Fencer
 from nvmeof_ha.mon import Answer
@@ -46,12 +48,14 @@ class DriverCosts(NamedTuple):
 
 
 class _Watched:
-    """Notes what each tick, beacon and step cost the driver, and how many beacons a tick took."""
+    """Notes what each tick, beacon and step cost the driver, and how many beacons a tick took.  A beacon is read by itself,
+    and those of a tick are given to the core together."""
 
     def __init__(self) -> None:
         self.phase, self.beacons = 'start', 0
         self.ticks: Dict[str, List[Tuple[float, int]]] = defaultdict(list)
-        self.heard: Dict[str, List[float]] = defaultdict(list)
+        self.read: Dict[str, List[float]] = defaultdict(list)
+        self.taken: Dict[str, List[float]] = defaultdict(list)
         self.events: List[float] = []
 
     def tick(self, driver: GroupDriver, *arguments: Any) -> None:
@@ -59,12 +63,20 @@ class _Watched:
         _TICK(driver, *arguments)
         self.ticks[self.phase].append((time.process_time() - begun_s, self.beacons - before))
 
-    def hear(self, driver: GroupDriver, heard: Heard) -> None:
+    def beacon(self, driver: GroupDriver, heard: Heard) -> Optional[Beacon]:
         begun_s = time.process_time()
-        _HEAR(driver, heard)
-        if not heard.data.startswith(CANARY):
+        beacon = _BEACON(driver, heard)
+        if beacon is not None:
             self.beacons += 1
-            self.heard[self.phase].append(time.process_time() - begun_s)
+            self.read[self.phase].append(time.process_time() - begun_s)
+        return beacon
+
+    def beacons_of_tick(self, state: State, beacons: Sequence[Beacon], now: float) -> State:
+        begun_s = time.process_time()
+        state = _BEACONS(state, beacons, now)
+        if beacons:
+            self.taken[self.phase].append((time.process_time() - begun_s) / len(beacons))
+        return state
 
     def step(self, driver: GroupDriver, event: Event) -> None:
         begun_s = time.process_time()
@@ -73,12 +85,12 @@ class _Watched:
             self.events.append(time.process_time() - begun_s)
 
     def of(self, *phases: str) -> Tuple[float, float]:
-        beacon_s = median([took_s for phase in phases for took_s in self.heard[phase]])
+        beacon_s = sum(median([took_s for phase in phases for took_s in costs[phase]]) for costs in (self.read, self.taken))
         ticks = [took_s - count * beacon_s for phase in phases for took_s, count in self.ticks[phase]]
         return max(median(ticks), 0.0), beacon_s
 
 
-_TICK, _HEAR, _STEP = GroupDriver._tick, GroupDriver._hear, GroupDriver._step
+_TICK, _BEACON, _STEP, _BEACONS = GroupDriver._tick, GroupDriver._beacon, GroupDriver._step, machine._on_beacons
 
 
 def driver(size: int, times: int) -> DriverCosts:
@@ -91,7 +103,8 @@ def driver(size: int, times: int) -> DriverCosts:
 def _driver(size: int) -> DriverCosts:
     watched = _Watched()
     with mock.patch.object(GroupDriver, '_tick', lambda *a: watched.tick(*a)), \
-            mock.patch.object(GroupDriver, '_hear', lambda *a: watched.hear(*a)), \
+            mock.patch.object(GroupDriver, '_beacon', lambda *a: watched.beacon(*a)), \
+            mock.patch.object(machine, '_on_beacons', watched.beacons_of_tick), \
             mock.patch.object(GroupDriver, '_step', lambda *a: watched.step(*a)):
         group = Group(Random(size), gateways=size)
         group.slow_share = 0.0
