@@ -16,6 +16,7 @@ from typing import Any, Callable, Dict
 
 import rados
 
+from .callback_threads import keep_this
 from .core.beacon_reader import is_routine
 from .objects import AckSource, LongEnded, Place, describe
 
@@ -77,6 +78,7 @@ class SeatWatch:
         put, keep, routine, seat, ack = self._put, self._keep_routine, is_routine, self._seat, self._ack
 
         def heard(_notify_id: int, notifier: int, _watch_id: int, data: bytes) -> bytes:
+            keep_this()
             data = data or b""  # the binding gives None for an empty notification
             (keep if routine(data) else put)((seat, notifier, data))
             return ack.text()

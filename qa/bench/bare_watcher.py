@@ -1,7 +1,7 @@
 """The floor of `capacity`: a process with librados alone that takes beacons in the mgr's place.
 
 It watches as many objects as the module does, answers each notification with one constant text of an ack's length, and does
-nothing else: no tick, no probe, no look at what came.  Beside them lie index and wake-up object, and a map in which all is
+nothing else but keep librados' threads known to Python, as the module does: no tick, no probe, no look at what came.  Beside them lie index and wake-up object, and a map in which all is
 well, so that the fleet (`fleet.py`) beacons and reads as it does with the module.
 
 Told what to do as `fleet_process.py` is: ``{"do": "add", "group": NAME, "gateways": [NAME, ...]}``, all gateways of the group.
@@ -18,6 +18,7 @@ import rados
 
 from gw_agent import rados_watch
 from nvmeof_ha import seat_names
+from nvmeof_ha.callback_threads import keep_this
 from nvmeof_ha.core import register, wire
 from nvmeof_ha.core.model import AnaGroup, Availability, Gateway, Instance, Map, Phase, Version
 from testbed.cluster import ADMIN, POOL
@@ -73,7 +74,11 @@ class _Watches:
                 self._ioctx.operate_write_op(operation, name)
         if new:
             ack = wire.encode_ack(wire.Ack(gateway_map.version, driver_age_s=0.123, gid=GID))
-            self._watches += [rados_watch.begin(self._ioctx, seat, lambda *_notification: ack) for seat in seats]
+
+            def heard(*_notification: Any) -> bytes:
+                keep_this()
+                return ack
+            self._watches += [rados_watch.begin(self._ioctx, seat, heard) for seat in seats]
 
 
 def main(arguments: List[str]) -> None:

@@ -18,6 +18,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 import rados
 
 from nvmeof_ha import seat_names
+from nvmeof_ha.callback_threads import keep_this
 from nvmeof_ha.core import register, wire
 from nvmeof_ha.core.events import Beacon, Confirmation, Notes, Outcome, TargetState
 from nvmeof_ha.core.model import AnaGroup, Availability, Instance, Map, Phase, Subsystem
@@ -204,6 +205,7 @@ class Fleet:
         values, _ = self._ioctx.get_omap_vals_by_keys(operation, keys)
 
         def done(completion: Any) -> None:
+            keep_this()
             self._queue.put(partial(self._was_read, gateway, seat, completion, operation, values))
         gateway.reads += 1
         self._ioctx.operate_aio_read_op(operation, gateway.group.seats[seat], done, None)
@@ -235,6 +237,7 @@ class Fleet:
         text, put, sent_s = gateway.beacon(group.map), self._queue.put, time.monotonic()
 
         def done(_completion: Any, _code: int, acks: Optional[List[Any]], _timeouts: Any) -> None:
+            keep_this()
             put(partial(self._answered, gateway, name, time.monotonic() - sent_s, acks or []))
         group.outstanding[name] += 1
         self.sent += 1
