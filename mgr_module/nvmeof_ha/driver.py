@@ -43,6 +43,8 @@ RETRY_S = 2.0
 LIBRADOS_S = 5.0
 REPAIR_S = 8.0
 """For how long a repair that an operator asked for is tried."""
+PUBLISH_S = 1.0
+"""How often a group that is in order says so: as often as the module looks."""
 UNHEARD_S = 5.0
 """How often the mgr sees whether it could hear, in a group in which nobody has anything to say."""
 NOBODY = 0
@@ -84,6 +86,7 @@ class GroupDriver:
         self._adopted_problems: List[str] = []
         self._hearing = Hearing(key, log, clock)
         self._pace = Pace()
+        self._published = float("-inf")
 
     # -- used by other threads --------------------------------------------------------------------------------------
 
@@ -286,7 +289,10 @@ class GroupDriver:
         self._poll()
         green_seats = self._channel.green_seats()   # before: what was heard too late made no seat green in time
         beacons = [self._beacon(Heard(*heard)) for heard in self._io.routine()]
-        self._step(Tick(green_seats, tuple(filter(None, beacons))))
+        self._decide(Tick(green_seats, tuple(filter(None, beacons))))
+        self._prepare_ack()
+        if not rest.in_order(self._state) or self._clock() - self._published >= PUBLISH_S:
+            self._publish()
 
     def _poll(self) -> None:
         assert self._seats is not None and self._channel is not None and self._state is not None
@@ -374,6 +380,7 @@ class GroupDriver:
                                            gid=self._gid))
 
     def _publish(self, **changes: Any) -> None:
+        self._published = self._clock()
         state, seats, channel = self._state, self._seats, self._channel
         problems = self._store.problems() + self._adopted_problems
         problems += seats.problems() if seats is not None else []
