@@ -14,9 +14,9 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Pr
 from .core.events import (ClearDisaster, Command, CreateGateway, DeleteGateway, DrainGateways, FenceGateway,
                           MoveAnaGroup, SetDisaster, SetEnabled, SetLocation)
 from .core.model import MAX_GATEWAYS, ModelError, check_name
-from .driver_thread import DriverThread
 from .kv_records import GroupKey, Records
 from .mon import MonCommandError, MonCommands, parsed
+from .running_driver import RunningDriver
 
 ANSWER_S = 10.0
 DRAIN_S = 10.0
@@ -39,10 +39,10 @@ class Groups(Protocol):
     mon: MonCommands
 
     def ready(self, timeout_s: float) -> bool: ...
-    def driver(self, key: GroupKey) -> Optional[DriverThread]: ...
-    def begin_group(self, key: GroupKey) -> DriverThread: ...
+    def driver(self, key: GroupKey) -> Optional[RunningDriver]: ...
+    def begin_group(self, key: GroupKey) -> RunningDriver: ...
     def forget_gateway(self, key: GroupKey, gateway_id: str) -> None: ...
-    def repair_group(self, key: GroupKey) -> DriverThread: ...
+    def repair_group(self, key: GroupKey) -> RunningDriver: ...
     def control_pool(self, key: GroupKey) -> str: ...
 
 
@@ -223,7 +223,7 @@ def _drain(groups: Groups, key: GroupKey, gateway_ids: Tuple[str, ...]) -> Resul
                   "says why; `enable` undoes it")
 
 
-def _served(driver: DriverThread, gateway_ids: Tuple[str, ...]) -> List[str]:
+def _served(driver: RunningDriver, gateway_ids: Tuple[str, ...]) -> List[str]:
     """What these gateways still serve."""
     committed = driver.status.committed
     return [f"ANA group {group.id} is still {group.phase.value} at {group.server.gateway}"
@@ -231,7 +231,7 @@ def _served(driver: DriverThread, gateway_ids: Tuple[str, ...]) -> List[str]:
             if group.server is not None and group.server.gateway in gateway_ids]
 
 
-def _ask(driver: DriverThread, key: GroupKey, make: Callable[[int], Command]) -> Result:
+def _ask(driver: RunningDriver, key: GroupKey, make: Callable[[int], Command]) -> Result:
     if not running(driver, START_S):
         return again(f"group {key} is not ready: {driver.status.stopped or driver.status.waiting_for}")
     reply = driver.request(make, ANSWER_S)
@@ -241,7 +241,7 @@ def _ask(driver: DriverThread, key: GroupKey, make: Callable[[int], Command]) ->
     return Result(-reply.code, "", reply.text)
 
 
-def running(driver: DriverThread, timeout_s: float) -> bool:
+def running(driver: RunningDriver, timeout_s: float) -> bool:
     deadline = time.monotonic() + timeout_s
     while not driver.status.running and not driver.status.stopped and time.monotonic() < deadline:
         time.sleep(LOOK_EVERY_S)

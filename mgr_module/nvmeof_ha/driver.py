@@ -4,7 +4,7 @@ Promises: the core sees one event at a time with a monotonic time; actions are c
 block (their results are events); every step is checked against the invariants before anything of it is carried out,
 and a violated one stops the driver for good, as does being deposed.  A group that cannot be taken over is tried again.
 Decides nothing: what is done when is ``core/machine.py``'s.  Neither does it say how time passes: it is one generator
-(``bounded.Turns``) with one queue, run by a thread (``driver_thread.py``) or by a simulator.
+(``bounded.Turns``) with one queue, run in a thread (``driver_loop.py``) or by a simulator.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ import time
 import zlib
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 from .core import wire
 from .core.model import Disaster, Map
@@ -121,11 +121,18 @@ class Records:
 
     def __init__(self, found: Mapping[str, str]) -> None:
         self._values = dict(found)
+        self._asked: Set[str] = set()
         self._lock = threading.Lock()
+
+    def ask(self, key: str) -> None:
+        """The store is asked to take a value of this key, and may have it although nobody is left to note that."""
+        with self._lock:
+            self._asked.add(key)
 
     def note(self, key: str, value: Optional[str]) -> None:
         """The store took this write; None: the key was removed."""
         with self._lock:
+            self._asked.discard(key)
             if value is None:
                 self._values.pop(key, None)
             else:
@@ -175,7 +182,7 @@ class Records:
         """Every key of a group, its own record last: what must go when the group goes."""
         prefixes = (key.gateway_key(""), key.map_key(0)[:-1], key.history_key(0)[:-1])
         with self._lock:
-            parts = sorted(k for k in self._values if k.startswith(prefixes))
+            parts = sorted(k for k in self._asked.union(self._values) if k.startswith(prefixes))
         return parts + [key.record_key]
 
 
@@ -240,7 +247,11 @@ class KvWriter:
             return
         del self._waiting[write.key]
         self._under_way, self._sent_at = write, now
-        command = remove_command(write.key) if write.value is None else put_command(write.key, write.value)
+        if write.value is None:
+            command = remove_command(write.key)
+        else:
+            self._records.ask(write.key)
+            command = put_command(write.key, write.value)
         self._mon.issue(command, lambda answer: self._enqueue(lambda: self._answered(write, answer)))
 
     def _answered(self, write: _Write, answer: Answer) -> None:

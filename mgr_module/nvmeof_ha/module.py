@@ -15,12 +15,13 @@ from mgr_module import MgrModule
 
 from . import commands, compat, metrics, options, queries
 from .core.model import Map
-from .driver_thread import DriverThread
+from .driver_loop import DriverLoop
 from .findings import Checks
 from .health import Health
 from .health_mgr import MgrView, MgrWatch
 from .kv_records import CREATING, GroupKey, GroupRecord, RecordError, Records, encode_group, put_command, remove_command
 from .mon import MonCommandError, MonCommands
+from .running_driver import RunningDriver
 from .takeover import Identity
 from .web import WebServer
 from .web_app import StatusSite
@@ -46,7 +47,7 @@ class Module(MgrModule):
         self._started = threading.Event()
         self._lock = threading.Lock()
         self._beginning = threading.Lock()
-        self._drivers: Dict[GroupKey, DriverThread] = {}
+        self._drivers: Dict[GroupKey, RunningDriver] = {}
         self._health = Health()
         self._shown_checks: Optional[Checks] = None
         self._options = options.Options()
@@ -54,6 +55,7 @@ class Module(MgrModule):
         self._identity = Identity(0, 0)
         self.mon = MonCommands(self.send_command)
         self.records = Records({})
+        self._loop = DriverLoop(self.log)
         self._mgr_watch = MgrWatch(lambda: self.get("mgr_map"), self.mon)
         self._mgrs = MgrView()
         shown = Shown(self, self.get_mgr_id(), lambda: self._shown_checks or {})
@@ -70,6 +72,7 @@ class Module(MgrModule):
         self.log.info("mgr %s (gid %d) looks after %d gateway groups, commands are `ceph %s ...`", self.get_mgr_id(),
                       self._identity.gid, len(self.records.groups()), compat.COMMAND_PREFIXES[0])
         self.rados  # connects, and registers the client that the mons will blocklist when this mgr is replaced
+        self._loop.start()
         for key in self.records.groups():
             self._start_driver(key)
         self._started.set()
@@ -90,6 +93,7 @@ class Module(MgrModule):
         if not self._page.join(max(0.0, deadline - time.monotonic())):
             self.log.warning("the status page's server did not end in time")
         if all(ended):
+            self._loop.stop()
             super().shutdown()
         else:
             # A thread that waits inside librados would be torn down with its client: leave both to the process's end.
@@ -128,7 +132,7 @@ class Module(MgrModule):
     def ready(self, timeout_s: float) -> bool:
         return self._started.wait(timeout_s)
 
-    def driver(self, key: GroupKey) -> Optional[DriverThread]:
+    def driver(self, key: GroupKey) -> Optional[RunningDriver]:
         with self._lock:
             return self._drivers.get(key)
 
@@ -137,7 +141,7 @@ class Module(MgrModule):
         record = self.records.group(key)
         return (self._options.control_pool if record is None else record.control_pool) or key.pool
 
-    def begin_group(self, key: GroupKey) -> DriverThread:
+    def begin_group(self, key: GroupKey) -> RunningDriver:
         """Note a new group in the KV store and look after it.  Raises ``MonCommandError``."""
         with self._beginning:  # two drivers of one group would share a ballot
             driver = self.driver(key)
@@ -146,7 +150,7 @@ class Module(MgrModule):
             self._store(key.record_key, encode_group(GroupRecord(CREATING, self._options.control_pool)))
             return self._start_driver(key)
 
-    def repair_group(self, key: GroupKey) -> DriverThread:
+    def repair_group(self, key: GroupKey) -> RunningDriver:
         """Look after the group anew, with leave to rebuild its map."""
         with self._beginning:
             with self._lock:
@@ -174,9 +178,9 @@ class Module(MgrModule):
 
     # -- own --------------------------------------------------------------------------------------------------------
 
-    def _start_driver(self, key: GroupKey, repair_with: Optional[Sequence[Map]] = None) -> DriverThread:
-        driver = DriverThread(key, self._identity, self.rados, self.mon, self.records, self._options, self.log,
-                              repair_with)
+    def _start_driver(self, key: GroupKey, repair_with: Optional[Sequence[Map]] = None) -> RunningDriver:
+        driver = RunningDriver(self._loop, key, self._identity, self.rados, self.mon, self.records, self._options,
+                               self.log, repair_with)
         with self._lock:
             self._drivers[key] = driver
         driver.start()

@@ -14,11 +14,11 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 from . import fences, ok_to_stop, overview, show, transitions
 from .commands import Groups, Result, again, no_such_group, running
 from .core.model import Map
-from .driver_thread import DriverThread
 from .kv_records import GroupKey
 from .mon import MonCommandError, parsed
 from .overview import Past
 from .reasons import Known
+from .running_driver import RunningDriver
 
 START_S = 3.0
 """Reading waits this long for a driver that is taking its group over."""
@@ -86,7 +86,7 @@ def _map_or_none(groups: Groups, key: GroupKey) -> Tuple[Optional[Map], str]:
     return gateway_map, text
 
 
-def _map_to_show(groups: Groups, driver: DriverThread, key: GroupKey,
+def _map_to_show(groups: Groups, driver: RunningDriver, key: GroupKey,
                  patience_s: float = START_S) -> Tuple[Optional[Map], str]:
     """The driver's committed map; while it has none the copy that the mons keep, and a text that says so."""
     if driver.status.committed is None:

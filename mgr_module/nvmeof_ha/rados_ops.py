@@ -19,6 +19,7 @@ from typing import Any, Callable, Deque, Dict, Iterator, Tuple
 import rados
 
 from . import seat_names
+from .bounded import Turns
 from .objects import (AckSource, Create, Ended, LongEnded, NoSuchPool, ObjectWrite, OmapRead, Place, RadosFailed,
                       Relation)
 from .seat_watch import SeatWatch
@@ -42,8 +43,8 @@ class RadosIo:
     """The operations of one driver: it sends them, and runs what ``in_turn`` makes of each item of its queue."""
 
     def __init__(self, cluster: Any, put: Callable[[Any], None], name: str) -> None:
-        """``cluster``: the mgr's own ``rados.Rados``.  ``put``: into the driver's queue; safe in any interpreter, so
-        implemented in C.  ``name``: of the threads."""
+        """``cluster``: the mgr's own ``rados.Rados``.  ``put``: into the driver's queue; it imports nothing, because
+        callbacks may run in another interpreter.  ``name``: of the threads."""
         self._cluster, self._put, self._name = cluster, put, name
         self._under_way: Dict[int, _UnderWay] = {}
         self._routine: Deque[Tuple[int, int, bytes]] = deque()
@@ -107,18 +108,28 @@ class RadosIo:
         """Operations that have not ended, and calls: of a watch, until it is made or given back."""
         return len(self._under_way) + self._in_threads
 
-    def let_operations_end(self, queue: Any, within_s: float = OPERATIONS_END_S) -> bool:
-        """Take what comes through the driver's ``queue`` until no operation is left, or for so long; returns which.
+    def operations_end(self, within_s: float = OPERATIONS_END_S) -> Turns[bool]:
+        """Until no operation is left, or for so long; returns which.  It is sent what ``in_turn`` makes of items.
         A client that is torn down under its operations takes the whole mgr with it (seen on 16.2.15)."""
         deadline = time.monotonic() + within_s
         while self.outstanding and time.monotonic() < deadline:
-            try:
-                item = self.in_turn(queue.get(timeout=max(0.0, deadline - time.monotonic())))
-            except Empty:
-                break
+            item = yield max(0.0, deadline - time.monotonic())
             if callable(item):
                 item()
         return not self.outstanding
+
+    def let_operations_end(self, queue: Any, within_s: float = OPERATIONS_END_S) -> bool:
+        """The same, for who has a ``queue`` and time to wait."""
+        turns, item = self.operations_end(within_s), None
+        while True:
+            try:
+                longest_s = turns.send(item)
+            except StopIteration as ended:
+                return ended.value
+            try:
+                item = self.in_turn(queue.get(timeout=longest_s))
+            except Empty:
+                item = None
 
     def _send(self, send: Callable[[], Any], kept: Tuple[Any, ...], ended: Ended) -> None:
         try:

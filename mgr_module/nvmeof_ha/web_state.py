@@ -17,8 +17,8 @@ from typing import Any, Callable, Dict, List, Mapping, Tuple
 
 from . import queries, transitions
 from .commands import Groups
-from .driver_thread import DriverThread
 from .kv_records import GroupKey
+from .running_driver import RunningDriver
 
 MOST_RECORDS = 400
 """Of all groups together; each may show its newest ``FEWEST_RECORDS`` all the same."""
@@ -52,6 +52,6 @@ class Shown:
                             "records": [transitions.shown(r) for r in driver.history.records[-most:]]}
                            for key, driver in drivers]}
 
-    def _drivers(self) -> List[Tuple[GroupKey, DriverThread]]:
+    def _drivers(self) -> List[Tuple[GroupKey, RunningDriver]]:
         found = [(key, self._groups.driver(key)) for key in self._groups.records.groups()]
         return [(key, driver) for key, driver in found if driver is not None]

@@ -25,6 +25,6 @@ def test_time_is_only_what_the_given_clock_says(name):
 def test_the_driver_is_imported_where_librados_is_not_installed():
     without = "import sys; sys.modules['rados'] = None; import nvmeof_ha.driver"
     subprocess.run([sys.executable, "-c", without], cwd=MODULE.parent, check=True, timeout=60)
-    broken = without.replace("driver", "driver_thread")
+    broken = without.replace("driver", "running_driver")
     assert subprocess.run([sys.executable, "-c", broken], cwd=MODULE.parent, stderr=subprocess.DEVNULL,
                           timeout=60).returncode, "the check would notice"

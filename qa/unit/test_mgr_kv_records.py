@@ -86,3 +86,13 @@ def test_what_the_store_took_is_seen_at_once():
     assert records.keys_of(KEY) == [KEY.map_key(0), KEY.record_key]
     records.note(KEY.record_key, None)
     assert records.group(KEY) is None
+
+
+def test_what_the_store_may_have_taken_goes_with_its_group_though_nobody_took_the_answer():
+    records, issued = Records({}), []
+    mon = type('Mon', (), {'issue': lambda _self, command, done: issued.append(command)})()
+    writer = kv_records.KvWriter(mon, records, lambda call: call(), lambda: False, lambda: 100.0)
+    writer.write(KEY.map_key(0), 'copy')
+    assert issued and records.keys_of(KEY) == [KEY.map_key(0), KEY.record_key]
+    records.note(KEY.map_key(0), None)
+    assert records.keys_of(KEY) == [KEY.record_key]

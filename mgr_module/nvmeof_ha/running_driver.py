@@ -1,18 +1,19 @@
-"""Runs one group's driver: a thread and a queue of its own, so groups do not wait for one another."""
+"""One group's driver in the loop, as others see it: they start and stop it, ask it and read what it says."""
 
 from __future__ import annotations
 
 import itertools
 import logging
-import threading
 from queue import Empty, SimpleQueue
 from typing import Any, Callable, Dict, Optional, Sequence
 
+from .bounded import Turns
 from .core.actions import Reply
 from .core.events import Command
 from .core.model import Map
 from .core.soft import State
 from .driver import NOBODY, GroupDriver
+from .driver_loop import DriverLoop
 from .history import History
 from .kv_records import GroupKey, Records
 from .measures import Measured
@@ -23,20 +24,20 @@ from .status import Status
 from .takeover import Identity
 
 
-class DriverThread:
+class RunningDriver:
     """``start`` it once; ``stop`` and ``join`` end it.  Everything here is called by other threads."""
 
-    def __init__(self, key: GroupKey, identity: Identity, cluster: Any, mon: MonCommands, records: Records,
+    def __init__(self, loop: DriverLoop, key: GroupKey, identity: Identity, cluster: Any, mon: MonCommands, records: Records,
                  options: Options, log: logging.Logger, repair_with: Optional[Sequence[Map]] = None) -> None:
         """``cluster``: the mgr's own ``rados.Rados``.  ``repair_with``: as ``GroupDriver``'s."""
-        self._queue: SimpleQueue[Any] = SimpleQueue()
+        self._guest = loop.guest()
         self._requests = itertools.count(NOBODY + 1)
         self._waiters: Dict[int, SimpleQueue] = {}
-        self._io = RadosIo(cluster, self._queue.put, f"nvmeof_ha.{key}")
+        self._io = RadosIo(cluster, self._guest.put, f"nvmeof_ha.{key}")
         self.history = History(key, records, log, lambda name, value: self._driver.keep(name, value))
-        self._driver = GroupDriver(key, identity, mon, records, options, log, self._io, self._queue.put, self._answer,
+        self._driver = GroupDriver(key, identity, mon, records, options, log, self._io, self._guest.put, self._answer,
                                    watch=self.history.watch, repair_with=repair_with)
-        self._thread = threading.Thread(target=self._run, name=f"nvmeof_ha.{key}", daemon=True)
+        self._guest.turns = self._body()
 
     @property
     def status(self) -> Status:
@@ -51,15 +52,14 @@ class DriverThread:
         return self._driver.measured()
 
     def start(self) -> None:
-        self._thread.start()
+        self._guest.put(None)
 
     def stop(self) -> None:
         self._driver.stop()
 
     def join(self, timeout_s: float) -> bool:
         """True when the driver, its watches and its operations have ended: else librados must not be torn down."""
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive() and not self._io.outstanding
+        return self._guest.ended.wait(timeout_s) and not self._io.outstanding
 
     def set_options(self, options: Options) -> None:
         self._driver.set_options(options)
@@ -72,7 +72,7 @@ class DriverThread:
         request_id = next(self._requests)
         replies: SimpleQueue[Reply] = SimpleQueue()
         self._waiters[request_id] = replies
-        self._queue.put(make(request_id))
+        self._guest.put(make(request_id))
         try:
             return replies.get(timeout=timeout_s)
         except Empty:
@@ -85,16 +85,16 @@ class DriverThread:
         if waiter is not None:
             waiter.put(reply)
 
-    def _run(self) -> None:
-        body = self._driver.body()
+    def _body(self) -> Turns[None]:
+        yield from self._in_turn(self._driver.body())
+        yield from self._in_turn(self._io.operations_end())
+
+    def _in_turn(self, turns: Turns[Any]) -> Turns[Any]:
+        """As ``turns``, which are sent completions as the calls that they stand for."""
         item = None
         while True:
             try:
-                longest_s = body.send(item)
+                longest_s = turns.send(item)
             except StopIteration:
-                self._io.let_operations_end(self._queue)
                 return
-            try:
-                item = self._io.in_turn(self._queue.get(timeout=longest_s))
-            except Empty:
-                item = None
+            item = self._io.in_turn((yield longest_s))
