@@ -1,11 +1,13 @@
-"""The one thread that the drivers of all groups take their turns in.
+"""A thread that drivers of groups take their turns in; a mgr has ``LOOPS`` of them.
 
 Promises: items reach a driver in the order in which they were put; one that is due and one that has an item take turns, so
 neither keeps the other waiting; a driver that fails ends alone.  Groups do not wait for one another, because no turn waits for
 anything: what may hang runs in threads of ``rados_ops.py`` and ``mon.py``.
 Why not a thread each: Python runs one at a time, and each call of librados' gives the turn away.  With 63 of them, the callbacks
-that answer beacons queued behind threads that wanted it back: p99 of an ack 37 to 50 ms in place of 19 to 23 (1,000 gateways,
-two cores with half of one free).
+that answer beacons queued behind threads that wanted it back.  Why not one for all: beside others that compute, or on a machine
+without a core to spare, it gets its turn back too seldom and is late for all.  (1,000 gateways on two cores, of which half a one
+was free, or nothing: p99 of an ack with 63 threads 37 to 50 and 85 to 156 ms, with one 19 to 35 and 103 to 190, with four 31 and
+50 to 102; p99 of a late tick 25 and 50 ms, 50 to 250 and up to 1,000, 25 and 50 to 100.)
 """
 
 from __future__ import annotations
@@ -19,6 +21,9 @@ from queue import Empty, SimpleQueue
 from typing import Any, Callable, List, Optional, Tuple
 
 from .bounded import Turns
+
+
+LOOPS = 4
 
 
 class Guest:

@@ -7,6 +7,7 @@ the mons hang; options that break a rule never take effect, the last good ones s
 from __future__ import annotations
 
 import errno
+import itertools
 import threading
 import time
 from typing import Any, Dict, Optional, Sequence
@@ -15,7 +16,7 @@ from mgr_module import MgrModule
 
 from . import commands, compat, metrics, options, queries
 from .core.model import Map
-from .driver_loop import DriverLoop
+from .driver_loop import LOOPS, DriverLoop
 from .findings import Checks
 from .health import Health
 from .health_mgr import MgrView, MgrWatch
@@ -55,7 +56,8 @@ class Module(MgrModule):
         self._identity = Identity(0, 0)
         self.mon = MonCommands(self.send_command)
         self.records = Records({})
-        self._loop = DriverLoop(self.log)
+        self._loops = [DriverLoop(self.log) for _ in range(LOOPS)]
+        self._next_loop = itertools.cycle(self._loops)
         self._mgr_watch = MgrWatch(lambda: self.get("mgr_map"), self.mon)
         self._mgrs = MgrView()
         shown = Shown(self, self.get_mgr_id(), lambda: self._shown_checks or {})
@@ -72,7 +74,8 @@ class Module(MgrModule):
         self.log.info("mgr %s (gid %d) looks after %d gateway groups, commands are `ceph %s ...`", self.get_mgr_id(),
                       self._identity.gid, len(self.records.groups()), compat.COMMAND_PREFIXES[0])
         self.rados  # connects, and registers the client that the mons will blocklist when this mgr is replaced
-        self._loop.start()
+        for loop in self._loops:
+            loop.start()
         for key in self.records.groups():
             self._start_driver(key)
         self._started.set()
@@ -93,7 +96,8 @@ class Module(MgrModule):
         if not self._page.join(max(0.0, deadline - time.monotonic())):
             self.log.warning("the status page's server did not end in time")
         if all(ended):
-            self._loop.stop()
+            for loop in self._loops:
+                loop.stop()
             super().shutdown()
         else:
             # A thread that waits inside librados would be torn down with its client: leave both to the process's end.
@@ -179,7 +183,7 @@ class Module(MgrModule):
     # -- own --------------------------------------------------------------------------------------------------------
 
     def _start_driver(self, key: GroupKey, repair_with: Optional[Sequence[Map]] = None) -> RunningDriver:
-        driver = RunningDriver(self._loop, key, self._identity, self.rados, self.mon, self.records, self._options,
+        driver = RunningDriver(next(self._next_loop), key, self._identity, self.rados, self.mon, self.records, self._options,
                                self.log, repair_with)
         with self._lock:
             self._drivers[key] = driver
