@@ -82,7 +82,7 @@ IO = _gauge("gateway_io_operations_per_second", "I/O that the gateway's target c
 GATEWAY_RELEASE = _gauge("gateway_release_info", "Release of the gateway's agent, in the label")
 
 
-def exposition(groups: Mapping[GroupKey, Seen], mgrs: MgrView, checks: Checks, now: float) -> str:
+def exposition(groups: Mapping[GroupKey, Seen], mgrs: MgrView, checks: Checks, now: float) -> bytes:
     """``checks``: as they are shown.  ``now``: monotonic seconds."""
     samples = Samples()
     samples.add(RELEASE_INFO, {"release": RELEASE}, 1)

@@ -28,7 +28,8 @@ class Samples:
     """Collects samples, by family."""
 
     def __init__(self) -> None:
-        self._lines: Dict[Family, List[str]] = {}
+        self._text: Dict[Family, bytearray] = {}
+        """Of a thousand gateways it is 5 MB; as a list of lines it would be twice as much."""
 
     def add(self, family: Family, labels: Labels, value: float) -> None:
         self._line(family, "", labels, value)
@@ -47,15 +48,16 @@ class Samples:
     def _line(self, family: Family, suffix: str, labels: Labels, value: float) -> None:
         inner = ",".join(f'{name}="{_escaped(str(text))}"' for name, text in labels.items())
         number = str(value) if isinstance(value, int) else repr(round(value, 6))
-        self._lines.setdefault(family, []).append(f"{family.name}{suffix}{{{inner}}} {number}")
+        line = f"{family.name}{suffix}{{{inner}}} {number}\n"
+        self._text.setdefault(family, bytearray()).extend(line.encode())
 
-    def text(self) -> str:
-        return "".join(_family(family, lines) for family, lines in sorted(self._lines.items()))
+    def text(self) -> bytes:
+        return b"".join(part for family, lines in sorted(self._text.items()) for part in (_head(family), lines))
 
 
-def _family(family: Family, lines: List[str]) -> str:
+def _head(family: Family) -> bytes:
     text = family.help.replace("\\", "\\\\").replace("\n", "\\n")
-    return f"# HELP {family.name} {text}\n# TYPE {family.name} {family.kind}\n" + "\n".join(lines) + "\n"
+    return f"# HELP {family.name} {text}\n# TYPE {family.name} {family.kind}\n".encode()
 
 
 def _escaped(text: str) -> str:

@@ -206,7 +206,7 @@ class Module(MgrModule):
                 level = self.ClusterLogPrio.WARN if ended.unplanned else self.ClusterLogPrio.INFO
                 self.cluster_log("cluster", level, f"nvmeof_ha {key}: {ended.sentence()}")
 
-    def metrics_text(self) -> str:
+    def metrics_text(self) -> bytes:
         """For ``/metrics``; called by any thread, waits for nobody."""
         with self._lock:
             drivers = dict(self._drivers)

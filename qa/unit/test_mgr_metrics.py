@@ -43,7 +43,7 @@ def seen(status: Optional[Status] = None, measured: Measured = Measured(), total
 
 def told(one: Seen, mgrs: MgrView = MgrView(), checks: Any = {}) -> Dict[str, Dict[tuple, float]]:
     """Sample name -> its labels without pool and group, as sorted pairs -> value."""
-    text, found = exposition({KEY: one}, mgrs, checks, 100.0), {}
+    text, found = exposition({KEY: one}, mgrs, checks, 100.0).decode(), {}
     for family in text_string_to_metric_families(text):
         assert family.documentation and family.type in ('gauge', 'counter', 'histogram')
         assert family.name.startswith('nvmeof_ha_')
@@ -81,7 +81,7 @@ def every_sample() -> List[Any]:
     totals, times = Totals(), SeatTimes(Durations(), Durations())
     totals.note(failover(1))
     text = exposition({KEY: seen(measured=Measured(seats={0: times}), totals=totals)}, MgrView(1, 30.0),
-                      {'NVMEOF_GATEWAY_DOWN': {'severity': 'warning', 'count': 1}}, 100.0)
+                      {'NVMEOF_GATEWAY_DOWN': {'severity': 'warning', 'count': 1}}, 100.0).decode()
     return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
 
 
@@ -144,7 +144,7 @@ def test_seats_fences_and_ticks_are_histograms():
 def test_labels_and_help_are_escaped():
     samples, value = Samples(), 'a"b\\c\nd'
     samples.add(Family('nvmeof_ha_x', 'gauge', 'one\\two\nlines'), {'name': value}, 1.5)
-    family, = text_string_to_metric_families(samples.text())
+    family, = text_string_to_metric_families(samples.text().decode())
     assert family.samples[0].labels == {'name': value} and family.documentation == 'one\\two\nlines'
 
 
