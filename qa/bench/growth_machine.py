@@ -124,6 +124,33 @@ class Interpreter:
         self._next()
 
 
+class Loop:
+    """A thread in which drivers take turns: of what they ask the interpreter for, one thing at a time, in order."""
+
+    def __init__(self, interpreter: Interpreter) -> None:
+        self._interpreter = interpreter
+        self._queue: Deque[Tuple[Union[float, Callable[[], float]], Callable[[float], None]]] = deque()
+        self._busy = False
+
+    def ask(self, work: Union[float, Callable[[], float]], done: Callable[[float], None]) -> None:
+        """As ``Interpreter.ask``."""
+        self._queue.append((work, done))
+        if not self._busy:
+            self._busy = True
+            self._next()
+
+    def _next(self) -> None:
+        work, done = self._queue.popleft()
+
+        def ended(begun: float) -> None:
+            done(begun)
+            if self._queue:
+                self._next()
+            else:
+                self._busy = False
+        self._interpreter.ask(work, ended)
+
+
 class Strand:
     """The one thread in which librados calls back, for all watches and operations of a client, each in its turn, and each
     with the interpreter.  Seen on 16.2.15: callbacks of three watches that sleep follow one another; beside a thread that computes

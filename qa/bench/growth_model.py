@@ -15,9 +15,11 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from nvmeof_ha.core.register import QUORUM, SEATS
 from nvmeof_ha.core.timing import TICK_S, Timing
+from nvmeof_ha.driver_loop import LOOPS
+from nvmeof_ha.seats import CHECK_EVERY_S
 
 from .growth_costs import ADDRESSES, DriverCosts
-from .growth_machine import Cores, Interpreter, Strand, Thread, Work, World
+from .growth_machine import Cores, Interpreter, Loop, Strand, Thread, Work, World
 
 RESOURCES = ('interpreter', 'callback thread', 'messenger threads', 'cores of the mgr host', 'OSDs', 'network', 'mons')
 MESSENGERS = 3
@@ -79,8 +81,8 @@ class Shape(NamedTuple):
 class _Group:
     """One driver.  ``lost``: how far each gateway is that was lost; ``dirty``: what is decided and not yet being stored."""
 
-    def __init__(self, number: int, size: int) -> None:
-        self.number, self.size = number, size
+    def __init__(self, number: int, size: int, loop: Loop) -> None:
+        self.number, self.size, self.loop = number, size, loop
         self.heard: List[float] = [0.0] * size
         self.backlog: List[int] = []
         self.lost: Dict[int, str] = {}
@@ -112,8 +114,9 @@ class Model:
         self.blocklisted, self.maps_made, self.commits, self.beacons = 0, 0, 0, 0
         self._map_phase, self._last_map = self.random.random() * PROPOSAL_S, -1
         self.groups: List[_Group] = []
+        loops = [Loop(self.interpreter) for _ in range(LOOPS)]
         for number, first in enumerate(range(0, shape.gateways, shape.group_size)):
-            self._begin(_Group(number, min(shape.group_size, shape.gateways - first)))
+            self._begin(_Group(number, min(shape.group_size, shape.gateways - first), loops[number % LOOPS]))
         if shape.burst_s:
             world.at(self.random.random() * shape.burst_s, self._burst)
 
@@ -181,10 +184,11 @@ class Model:
     # -- the driver -------------------------------------------------------------------------------------------------
 
     def _every_second(self, group: _Group) -> None:
-        """Probes of and looks at each seat, watches that are checked, what health and metrics ask."""
+        """Probes of each seat and a look at some, watches that are checked, what health and metrics ask."""
         self.world.at(self.world.now + 1.0, self._every_second, group)
-        for operation in range(2 * SEATS):
-            self._operation(group, operation % SEATS, 0.0, lambda: self.interpreter.ask(self.work.item, lambda _: None))
+        looks = int(1 / CHECK_EVERY_S) + (self.random.random() < 1 / CHECK_EVERY_S % 1)
+        for operation in range(SEATS + looks):
+            self._operation(group, operation % SEATS, 0.0, lambda: group.loop.ask(self.work.item, lambda _: None))
         self.interpreter.ask(self.work.second, lambda _: None)
 
     def _operation(self, group: _Group, seat: int, stored_s: float, ended: Callable[[], None]) -> None:
@@ -214,7 +218,7 @@ class Model:
                 tick_s, beacon_s = self.shape.driver.rest if well else self.shape.driver.unrest
                 return tick_s + len(taken) * beacon_s
             group.turn += 1
-            self.interpreter.ask(cost, lambda begun: self._ticked(group, begun, taken))
+            group.loop.ask(cost, lambda begun: self._ticked(group, begun, taken))
 
     def _ticked(self, group: _Group, begun: float, taken: List[int]) -> None:
         now, timing = self.world.now, self.shape.timing
@@ -260,7 +264,7 @@ class Model:
             self._commit(group)
             if group.due > self.world.now + TICK_S:
                 self._tick_at(group, self.world.now + TICK_S)
-        self.interpreter.ask(self.shape.driver.event, done)
+        group.loop.ask(self.shape.driver.event, done)
 
     def _commit(self, group: _Group) -> None:
         if group.storing or not group.dirty:
@@ -270,7 +274,7 @@ class Model:
         taken = 0
 
         def ended() -> None:
-            self.interpreter.ask(self.work.item, written)
+            group.loop.ask(self.work.item, written)
 
         def written(_begun: float) -> None:
             nonlocal taken
@@ -312,18 +316,18 @@ class Model:
             if number != self._last_map:
                 self._last_map, self.maps_made = number, self.maps_made + 1
             self.world.at(self._map_phase + number * PROPOSAL_S + NETWORK_S, self._listed, group, member)
-        self.interpreter.ask(ADDRESSES * self.work.command, sent)
+        group.loop.ask(ADDRESSES * self.work.command, sent)
 
     def _listed(self, group: _Group, member: int) -> None:
         """Every command is answered, then `osd dump` is asked for, sent and read."""
         self.blocklisted += ADDRESSES
-        self.interpreter.ask(ADDRESSES * self.work.command, lambda _: self._dump(group, member))
+        group.loop.ask(ADDRESSES * self.work.command, lambda _: self._dump(group, member))
 
     def _dump(self, group: _Group, member: int) -> None:
         read_s, size = self.shape.dump(self.blocklisted)
         self.world.bytes += size
         messages = max(1, round(size * self.work.mon[1] / self.work.mon[0]))
-        self.world.at(self.mon.run(self.world.now, messages) + 2 * NETWORK_S, lambda: self.interpreter.ask(
+        self.world.at(self.mon.run(self.world.now, messages) + 2 * NETWORK_S, lambda: group.loop.ask(
             read_s, lambda _: self._step(group, lambda: self._decide(group, member, 'promoting'))))
 
     # -- what is done to it -----------------------------------------------------------------------------------------

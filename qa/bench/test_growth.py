@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import List
+
 import pytest
 
 from bench import growth
-from bench.growth_machine import SWITCH_S, Cores, Interpreter, Thread, Work, World
+from bench.growth_machine import SWITCH_S, Cores, Interpreter, Loop, Thread, Work, World
 
 
 def test_a_size_holds_only_if_nothing_is_used_up_and_a_lost_location_is_served_in_time():
@@ -44,3 +46,16 @@ def test_a_busy_thread_does_not_pay_for_waking_up():
     assert thread.run(0.5) == pytest.approx(1.2)
     assert thread.run(5.0) == pytest.approx(6.1)
     assert cores.busy_s == pytest.approx(2.3)
+
+
+def test_drivers_of_one_loop_take_turns_and_keep_nobody_else_from_the_interpreter():
+    world, ended = World(), []   # type: World, List[str]
+    interpreter = Interpreter(world, Cores(2))
+    loop = Loop(interpreter)
+    for name in ('first', 'second'):
+        loop.ask(0.002, lambda _begun, name=name: ended.append(name))
+    interpreter.ask(0.001, lambda _begun: ended.append('callback'))
+    world.run_until(1.0)
+    loop.ask(lambda: 0.001, lambda _begun: ended.append('third'))
+    world.run_until(2.0)
+    assert ended == ['first', 'callback', 'second', 'third'] and interpreter.busy_s == pytest.approx(0.006)
