@@ -8,7 +8,7 @@ mgr is the active one, and begin at 0 with it; what is not known has no sample.
 
 from __future__ import annotations
 
-from typing import Dict, Mapping, NamedTuple, Optional
+from typing import Dict, List, Mapping, NamedTuple, Optional
 
 from .core.model import Availability, Gateway, Map, Phase
 from .core.release import RELEASE
@@ -82,7 +82,7 @@ IO = _gauge("gateway_io_operations_per_second", "I/O that the gateway's target c
 GATEWAY_RELEASE = _gauge("gateway_release_info", "Release of the gateway's agent, in the label")
 
 
-def exposition(groups: Mapping[GroupKey, Seen], mgrs: MgrView, checks: Checks, now: float) -> bytes:
+def exposition(groups: Mapping[GroupKey, Seen], mgrs: MgrView, checks: Checks, now: float) -> List[bytes]:
     """``checks``: as they are shown.  ``now``: monotonic seconds."""
     samples = Samples()
     samples.add(RELEASE_INFO, {"release": RELEASE}, 1)
@@ -94,7 +94,7 @@ def exposition(groups: Mapping[GroupKey, Seen], mgrs: MgrView, checks: Checks, n
         samples.add(FINDINGS, {"code": code, "severity": check["severity"]}, check["count"])
     for key, seen in sorted(groups.items()):
         _group(samples, {"pool": key.pool, "group": key.group}, seen, now)
-    return samples.text()
+    return samples.blocks()
 
 
 def _group(samples: Samples, labels: Labels, seen: Seen, now: float) -> None:

@@ -10,7 +10,7 @@ import errno
 import itertools
 import threading
 import time
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 from mgr_module import MgrModule
 
@@ -206,7 +206,7 @@ class Module(MgrModule):
                 level = self.ClusterLogPrio.WARN if ended.unplanned else self.ClusterLogPrio.INFO
                 self.cluster_log("cluster", level, f"nvmeof_ha {key}: {ended.sentence()}")
 
-    def metrics_text(self) -> bytes:
+    def metrics_text(self) -> List[bytes]:
         """For ``/metrics``; called by any thread, waits for nobody."""
         with self._lock:
             drivers = dict(self._drivers)

@@ -66,7 +66,7 @@ class _Application:
 class StatusSite(_Application):
     """The page, what it is told (``/events``), the same once as JSON (``/api/status``), and ``/metrics``."""
 
-    def __init__(self, feed: Feed, metrics: Callable[[], bytes] = bytes) -> None:
+    def __init__(self, feed: Feed, metrics: Callable[[], List[bytes]] = list) -> None:
         """``metrics``: makes the text for Prometheus."""
         self._metrics_text = metrics
         self._feed = feed
@@ -105,7 +105,7 @@ class StatusSite(_Application):
         return Answer("200 OK", "text/event-stream", stream)
 
     def _metrics(self) -> Answer:
-        return Answer("200 OK", CONTENT_TYPE, [self._metrics_text()])
+        return Answer("200 OK", CONTENT_TYPE, self._metrics_text())
 
     def _status(self) -> Answer:
         return Answer("200 OK", JSON, [self._feed.answer()])

@@ -3,7 +3,8 @@
 Groups of ``PER_GROUP`` gateways.  One process speaks for most of them; a few are spoken for by another that has nothing else
 to do, so that its round trips are those of beacons and not of a busy load generator.  CPU is of all threads of ceph-mgr, its
 own and other modules' included, as share of one core; what the machine has left is among the figures, because without any
-left the others mean little.  *Floor*: the same fleets, reads and beacons, while `bare_watcher.py` answers in the mgr's place.
+left the others mean little.  *Nobody reads*: gateways beacon, but read no seats, which the mgr never sees; that leaves something
+of a small machine.  *Floor*: the same fleets, reads and beacons, while `bare_watcher.py` answers in the mgr's place.
 """
 
 from __future__ import annotations
@@ -39,8 +40,7 @@ Figures = Dict[str, float]
 Add = Callable[[str, List[str], List[str]], None]
 
 
-def run(directory: Path, say: Callable[[str], None], sizes: Sequence[int] = SIZES, seconds: float = MEASURE_S,
-        reads: bool = True) -> Figures:
+def run(directory: Path, say: Callable[[str], None], sizes: Sequence[int] = SIZES, seconds: float = MEASURE_S) -> Figures:
     """Figures by name."""
     modules = Path(f'{directory}-modules')
     modules.mkdir(parents=True)
@@ -50,10 +50,10 @@ def run(directory: Path, say: Callable[[str], None], sizes: Sequence[int] = SIZE
         cluster.start(say)
         for module in (PROMETHEUS, LOAD, MODULE):
             cluster.enable_module(module)
-        return measured(cluster, say, sizes, seconds, reads)
+        return measured(cluster, say, sizes, seconds)
 
 
-def measured(cluster: Cluster, say: Callable[[str], None], sizes: Sequence[int], seconds: float, reads: bool = True,
+def measured(cluster: Cluster, say: Callable[[str], None], sizes: Sequence[int], seconds: float,
              warm_s: float = WARM_S) -> Figures:
     """On a cluster with the module enabled; other modules are kept busy if it has them."""
     figures: Figures = {}
@@ -62,21 +62,27 @@ def measured(cluster: Cluster, say: Callable[[str], None], sizes: Sequence[int],
     own_modules = cluster.ceph_json('mgr', 'dump')['modules']
     with ExitStack() as stack:
         watcher = stack.enter_context(BareWatcher(cluster.conf))
-        fleets = _Fleets(cluster, stack, reads, lambda group, _new, gateways: watcher.add(group, gateways), [watcher.pid])
+        fleets = _Fleets(cluster, stack, lambda group, _new, gateways: watcher.add(group, gateways), [watcher.pid])
         for size in sizes:
             say(f'floor: {size} gateways')
             fleets.grow('floor', size)
             time.sleep(warm_s)
             figures.update(_named(size, ', floor', fleets.measure(seconds)))
+            with fleets.not_reading():
+                time.sleep(warm_s)
+                figures.update(_named(size, ', floor, nobody reads', fleets.measure(seconds)))
     with ExitStack() as stack:
         client = stack.enter_context(rados.Rados(name=ADMIN, conffile=str(cluster.conf)))
         pids = [daemon.pid for name, daemon in cluster.daemons.items() if name.startswith('mgr.')]
-        fleets = _Fleets(cluster, stack, reads, _created_by(CephCommands(cluster, client)), pids)
+        fleets = _Fleets(cluster, stack, _created_by(CephCommands(cluster, client)), pids)
         for size in sizes:
             say(f'{size} gateways')
             fleets.grow('fleet', size)
             time.sleep(warm_s)
             figures.update(_named(size, '', _with_lateness(cluster, lambda: fleets.measure(seconds))))
+            with fleets.not_reading():
+                time.sleep(warm_s)
+                figures.update(_named(size, ', nobody reads', _with_lateness(cluster, lambda: fleets.measure(seconds))))
             if LOAD in own_modules:
                 with _busy_modules(cluster):
                     time.sleep(warm_s)
@@ -120,12 +126,12 @@ def _busy_modules(cluster: Cluster) -> Iterator[None]:
 
 class _Fleets:
 
-    def __init__(self, cluster: Cluster, stack: ExitStack, reads: bool, add: Add, answering: List[int]) -> None:
+    def __init__(self, cluster: Cluster, stack: ExitStack, add: Add, answering: List[int]) -> None:
         """``add``: has a group look after new gateways; of which there are so many now.  ``answering``: the processes
         that do."""
         self._cluster, self._add, self._answering = cluster, add, answering
-        self._observer = stack.enter_context(FleetProcess(cluster.conf, reads))
-        self._bulk = stack.enter_context(FleetProcess(cluster.conf, reads))
+        self._observer = stack.enter_context(FleetProcess(cluster.conf))
+        self._bulk = stack.enter_context(FleetProcess(cluster.conf))
         self._groups: Dict[str, int] = {}
 
     def grow(self, prefix: str, size: int) -> None:
@@ -147,6 +153,19 @@ class _Fleets:
     def _unsettled(self, fleet: FleetProcess) -> List[str]:
         """Of the groups that it speaks for gateways of."""
         return fleet.ask('unsettled', groups=self._groups)
+
+    @contextmanager
+    def not_reading(self) -> Iterator[None]:
+        """Gateways beacon and read no seats."""
+        self._read(False)
+        try:
+            yield
+        finally:
+            self._read(True)
+
+    def _read(self, on: bool) -> None:
+        for fleet in (self._observer, self._bulk):
+            fleet.ask('read', on=on)
 
     def measure(self, seconds: float) -> Figures:
         """``mgr``: who answers."""

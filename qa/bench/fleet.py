@@ -114,11 +114,11 @@ class FleetGroup:
 class Fleet:
     """``run`` it in one thread; ``do`` has a call carried out there, from any thread."""
 
-    def __init__(self, client: rados.Rados, pool: str, reads: bool = True) -> None:
+    def __init__(self, client: rados.Rados, pool: str) -> None:
         """``reads``: gateways read the seats with each beacon, not only when woken."""
         self._ioctx = client.open_ioctx(pool)
         self._ioctx.set_namespace(seat_names.NAMESPACE)
-        self._reads = reads
+        self.reads = True
         self._queue: SimpleQueue[Any] = SimpleQueue()
         self._due: List[Tuple[float, int, FleetGateway]] = []
         self._watches: List[Any] = []
@@ -182,7 +182,7 @@ class Fleet:
         if gateway.silent:
             return
         group = gateway.group
-        if self._reads or group.map is None:
+        if self.reads or group.map is None:
             self._read(gateway, () if group.map is None else (register.CLAIM_KEY,))
         if gateway.instance is not None and group.map is not None:
             self._notify(gateway, gateway.sequence % register.SEATS)

@@ -62,8 +62,8 @@ class AskedProcess:
 
 class FleetProcess(AskedProcess):
 
-    def __init__(self, conf: Path, reads: bool = True) -> None:
-        super().__init__('bench.fleet_process', str(conf), str(int(reads)))
+    def __init__(self, conf: Path) -> None:
+        super().__init__('bench.fleet_process', str(conf))
 
 
 def figures(fleet: Fleet) -> Dict[str, Any]:
@@ -81,6 +81,8 @@ def subsystems(ana_groups: int) -> tuple:
 def _carry_out(fleet: Fleet, request: Dict[str, Any]) -> Any:
     if request['do'] == 'add':
         fleet.add(request['group'], request['gateways'], subsystems(request['ana_groups']))
+    elif request['do'] == 'read':
+        fleet.reads = request['on']
     elif request['do'] == 'reset':
         fleet.reset()
     elif request['do'] == 'figures':
@@ -93,9 +95,9 @@ def _carry_out(fleet: Fleet, request: Dict[str, Any]) -> Any:
 
 
 def main(arguments: List[str]) -> None:
-    conf, reads = arguments
+    conf, = arguments
     with rados.Rados(name=ADMIN, conffile=conf, conf=UNLIMITED) as client:
-        fleet = Fleet(client, POOL, reads == '1')
+        fleet = Fleet(client, POOL)
 
         def listen() -> None:
             for line in sys.stdin:

@@ -43,13 +43,13 @@ class OtherWork(NamedTuple):
     second, beside its ticks.  ``command``: one to the mons, and its answer.  ``mon``: the mons for a command, and for each
     byte of `osd dump`."""
 
-    messenger: Work = Work(20e-6, 72e-6)
-    strand: Work = Work(10e-6, 60e-6)
+    messenger: Work = Work(12e-6, 72e-6)
+    strand: Work = Work(3e-6, 50e-6)
     osd: Work = Work(25e-6, 170e-6)
-    callback: float = 15e-6
+    callback: float = 10e-6
     back: float = 5e-6
     item: float = 30e-6
-    second: float = 300e-6
+    second: float = 150e-6
     seat_s: float = 0.003
     command: float = 60e-6
     mon: Tuple[float, float] = (100e-6, 5e-9)

@@ -16,7 +16,7 @@ from nvmeof_ha.hearing import Said
 from nvmeof_ha.kv_records import GroupKey
 from nvmeof_ha.measures import BOUNDS_S, Durations, Histogram, Measured, Pace, SeatTimes, Totals
 from nvmeof_ha.metrics import Seen, exposition
-from nvmeof_ha.metrics_text import Family, Samples
+from nvmeof_ha.metrics_text import BLOCK_BYTES, Family, Samples
 from nvmeof_ha.status import Status
 from nvmeof_ha.transitions import Kind, Mark, Outcome, Transition
 
@@ -43,7 +43,7 @@ def seen(status: Optional[Status] = None, measured: Measured = Measured(), total
 
 def told(one: Seen, mgrs: MgrView = MgrView(), checks: Any = {}) -> Dict[str, Dict[tuple, float]]:
     """Sample name -> its labels without pool and group, as sorted pairs -> value."""
-    text, found = exposition({KEY: one}, mgrs, checks, 100.0).decode(), {}
+    text, found = b"".join(exposition({KEY: one}, mgrs, checks, 100.0)).decode(), {}
     for family in text_string_to_metric_families(text):
         assert family.documentation and family.type in ('gauge', 'counter', 'histogram')
         assert family.name.startswith('nvmeof_ha_')
@@ -80,9 +80,9 @@ def every_sample() -> List[Any]:
     """One of each kind, for the tests of what is made of them."""
     totals, times = Totals(), SeatTimes(Durations(), Durations())
     totals.note(failover(1))
-    text = exposition({KEY: seen(measured=Measured(seats={0: times}), totals=totals)}, MgrView(1, 30.0),
-                      {'NVMEOF_GATEWAY_DOWN': {'severity': 'warning', 'count': 1}}, 100.0).decode()
-    return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    blocks = exposition({KEY: seen(measured=Measured(seats={0: times}), totals=totals)}, MgrView(1, 30.0),
+                      {'NVMEOF_GATEWAY_DOWN': {'severity': 'warning', 'count': 1}}, 100.0)
+    return [sample for family in text_string_to_metric_families(b''.join(blocks).decode()) for sample in family.samples]
 
 
 def test_an_agent_that_is_too_old_to_say_more_has_its_load_only():
@@ -144,7 +144,7 @@ def test_seats_fences_and_ticks_are_histograms():
 def test_labels_and_help_are_escaped():
     samples, value = Samples(), 'a"b\\c\nd'
     samples.add(Family('nvmeof_ha_x', 'gauge', 'one\\two\nlines'), {'name': value}, 1.5)
-    family, = text_string_to_metric_families(samples.text().decode())
+    family, = text_string_to_metric_families(b''.join(samples.blocks()).decode())
     assert family.samples[0].labels == {'name': value} and family.documentation == 'one\\two\nlines'
 
 
@@ -155,3 +155,13 @@ def test_only_ticks_so_late_that_silence_does_not_count_are_late_and_are_forgott
     assert pace.late_lately == 1 and pace.lateness.snapshot().counts[:4] == (0, 0, 5, 0)
     pace.ticked(61.3, 61.3, 100.0)
     assert pace.late_lately == 0
+
+
+def test_a_long_text_is_made_in_blocks_and_reads_as_one():
+    samples, family = Samples(), Family('nvmeof_ha_many', 'gauge', 'Many.')
+    for number in range(5000):
+        samples.add(family, {'gateway': f'gw{number}'}, number)
+    blocks = samples.blocks()
+    assert len(blocks) > 3 and max(map(len, blocks)) < BLOCK_BYTES + 100
+    found, = text_string_to_metric_families(b''.join(blocks).decode())
+    assert [sample.value for sample in found.samples] == list(range(5000))
