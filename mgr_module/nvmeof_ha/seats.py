@@ -5,7 +5,7 @@ higher ballot or the mons fenced this mgr; a write is guarded by ``claim``, so w
 write at most is outstanding on a seat, and none is sent to a seat whose placement group does not take writes (a read
 waits behind an unfinished write of the same object); a seat that missed commits is offered the newest until it has it.  A seat that lost what it held takes no part in a
 quorum before both others hold the newest map, unless an operator had the map rebuilt (``rebuild.py``).
-What this mgr wrote is looked at again each second: a seat that holds its claim beside another map was written by
+What this mgr wrote is looked at again, a seat in its turn: a seat that holds its claim beside another map was written by
 somebody who must not, serves no reader, and gets its map back.  Whatever a mgr finds that takes over is replaced only
 by a regular commit, and only ``takeover.py`` adopts maps.
 """
