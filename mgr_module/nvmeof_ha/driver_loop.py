@@ -26,16 +26,15 @@ from .bounded import Turns
 LOOPS = 4
 
 
-class Guest:
-    """One driver in the loop, or one that will be."""
+class Slot:
+    """One driver's place in a loop."""
 
-    def __init__(self, put: Callable[[Tuple["Guest", Any]], None]) -> None:
+    def __init__(self, put: Callable[[Tuple["Slot", Any]], None]) -> None:
         self._put = put
         self.turns: Optional[Turns[Any]] = None
         """Set before the first ``put``; they begin with it.  None: they are over."""
-        self.begun = False
         self.wait_number = 0
-        """Of the wait that it is in: an earlier one that ends says nothing."""
+        """Of the wait that it is in: an earlier one that ends says nothing.  0: the turns have not begun."""
         self.ended = threading.Event()
 
     def put(self, item: Any) -> None:
@@ -48,8 +47,8 @@ class DriverLoop:
 
     def __init__(self, log: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
         self._log, self._clock = log, clock
-        self._queue: SimpleQueue[Tuple[Optional[Guest], Any]] = SimpleQueue()
-        self._waits: List[Tuple[float, int, Guest]] = []
+        self._queue: SimpleQueue[Tuple[Optional[Slot], Any]] = SimpleQueue()
+        self._waits: List[Tuple[float, int, Slot]] = []
         self._numbers = itertools.count(1)
         self._thread = threading.Thread(target=self._run, name="nvmeof_ha.drivers", daemon=True)
 
@@ -59,8 +58,8 @@ class DriverLoop:
     def stop(self) -> None:
         self._queue.put((None, None))
 
-    def guest(self) -> Guest:
-        return Guest(self._queue.put)
+    def slot(self) -> Slot:
+        return Slot(self._queue.put)
 
     def _run(self) -> None:
         while True:
@@ -68,43 +67,42 @@ class DriverLoop:
             if due is not None:
                 self._turn(due, None)
             try:
-                guest, item = self._queue.get(timeout=self._longest_s())
+                slot, item = self._queue.get(timeout=self._longest_s())
             except Empty:
                 continue
-            if guest is None:
+            if slot is None:
                 return
-            self._turn(guest, item)
+            self._turn(slot, item)
 
-    def _due(self) -> Optional[Guest]:
-        """The guest whose wait ended first, if one has."""
+    def _due(self) -> Optional[Slot]:
+        """The slot whose wait ended first, if one has."""
         while self._waits and self._waits[0][0] <= self._clock():
-            _, number, guest = heapq.heappop(self._waits)
-            if number == guest.wait_number:
-                return guest
+            _, number, slot = heapq.heappop(self._waits)
+            if number == slot.wait_number:
+                return slot
         return None
 
     def _longest_s(self) -> Optional[float]:
         """Until the next wait ends; None: nobody waits."""
         return max(0.0, self._waits[0][0] - self._clock()) if self._waits else None
 
-    def _turn(self, guest: Guest, item: Any) -> None:
-        if guest.turns is None:
+    def _turn(self, slot: Slot, item: Any) -> None:
+        if slot.turns is None:
             return
         try:
-            if not guest.begun:
-                guest.begun = True
-                longest_s = next(guest.turns)
-            if item is not None or guest.wait_number:
-                longest_s = guest.turns.send(item)
+            if not slot.wait_number:
+                longest_s = next(slot.turns)
+            if slot.wait_number or item is not None:
+                longest_s = slot.turns.send(item)
         except StopIteration:
-            self._end(guest)
+            self._end(slot)
         except Exception:  # the outermost frame of what a driver does
             self._log.exception("a driver ended")
-            self._end(guest)
+            self._end(slot)
         else:
-            guest.wait_number = next(self._numbers)
-            heapq.heappush(self._waits, (self._clock() + longest_s, guest.wait_number, guest))
+            slot.wait_number = next(self._numbers)
+            heapq.heappush(self._waits, (self._clock() + longest_s, slot.wait_number, slot))
 
-    def _end(self, guest: Guest) -> None:
-        guest.turns, guest.wait_number = None, 0
-        guest.ended.set()
+    def _end(self, slot: Slot) -> None:
+        slot.turns = None
+        slot.ended.set()

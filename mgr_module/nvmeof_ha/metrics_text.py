@@ -57,6 +57,7 @@ class Samples:
         blocks[-1].extend(line.encode())
 
     def blocks(self) -> List[bytes]:
+        """The text, in pieces of little more than ``BLOCK_BYTES``."""
         return [bytes(block) for _, blocks in sorted(self._blocks.items()) for block in blocks]
 
 

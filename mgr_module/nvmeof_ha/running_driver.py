@@ -1,4 +1,4 @@
-"""One group's driver in the loop, as others see it: they start and stop it, ask it and read what it says."""
+"""One group's driver in a loop, as others see it: they start and stop it, ask it and read what it says."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class RunningDriver:
     def __init__(self, loop: DriverLoop, key: GroupKey, identity: Identity, cluster: Any, mon: MonCommands, records: Records,
                  options: Options, log: logging.Logger, repair_with: Optional[Sequence[Map]] = None) -> None:
         """``cluster``: the mgr's own ``rados.Rados``.  ``repair_with``: as ``GroupDriver``'s."""
-        self._guest = loop.guest()
+        self._slot = loop.slot()
         self._requests = itertools.count(NOBODY + 1)
         self._waiters: Dict[int, SimpleQueue] = {}
-        self._io = RadosIo(cluster, self._guest.put, f"nvmeof_ha.{key}")
+        self._io = RadosIo(cluster, self._slot.put, f"nvmeof_ha.{key}")
         self.history = History(key, records, log, lambda name, value: self._driver.keep(name, value))
-        self._driver = GroupDriver(key, identity, mon, records, options, log, self._io, self._guest.put, self._answer,
+        self._driver = GroupDriver(key, identity, mon, records, options, log, self._io, self._slot.put, self._answer,
                                    watch=self.history.watch, repair_with=repair_with)
-        self._guest.turns = self._body()
+        self._slot.turns = self._body()
 
     @property
     def status(self) -> Status:
@@ -52,14 +52,14 @@ class RunningDriver:
         return self._driver.measured()
 
     def start(self) -> None:
-        self._guest.put(None)
+        self._slot.put(None)
 
     def stop(self) -> None:
         self._driver.stop()
 
     def join(self, timeout_s: float) -> bool:
         """True when the driver, its watches and its operations have ended: else librados must not be torn down."""
-        return self._guest.ended.wait(timeout_s) and not self._io.outstanding
+        return self._slot.ended.wait(timeout_s) and not self._io.outstanding
 
     def set_options(self, options: Options) -> None:
         self._driver.set_options(options)
@@ -72,7 +72,7 @@ class RunningDriver:
         request_id = next(self._requests)
         replies: SimpleQueue[Reply] = SimpleQueue()
         self._waiters[request_id] = replies
-        self._guest.put(make(request_id))
+        self._slot.put(make(request_id))
         try:
             return replies.get(timeout=timeout_s)
         except Empty:

@@ -30,7 +30,8 @@ PROBE_VALID_S = 3.0
 _PROBE_WRITE = ObjectWrite(data=b"probe")
 CHECK_EVERY_S = 0.75
 """One seat in its turn; once one is found to be damaged the others are looked at, too.  So of two that a stranger damages at
-once the first is found within 1.5 s, sooner than a lease ends for want of two readable seats."""
+once the first is found after two such turns and the ticks that they wait for, at rest within 2 s: sooner than a lease ends
+for want of two readable seats."""
 MENDED_TOLD_S = 60.0
 RETRY_FIRST_S = 0.2
 RETRY_CAP_S = 5.0

@@ -67,7 +67,7 @@ class StatusSite(_Application):
     """The page, what it is told (``/events``), the same once as JSON (``/api/status``), and ``/metrics``."""
 
     def __init__(self, feed: Feed, metrics: Callable[[], List[bytes]] = list) -> None:
-        """``metrics``: makes the text for Prometheus."""
+        """``metrics``: makes the text for Prometheus, in pieces."""
         self._metrics_text = metrics
         self._feed = feed
         self._made: Dict[str, Callable[[], Answer]] = {"/events": self._events, "/api/status": self._status,

@@ -1,8 +1,9 @@
 """The floor of `capacity`: a process with librados alone that takes beacons in the mgr's place.
 
 It watches as many objects as the module does, answers each notification with one constant text of an ack's length, and does
-nothing else but keep librados' threads known to Python, as the module does: no tick, no probe, no look at what came.  Beside them lie index and wake-up object, and a map in which all is
-well, so that the fleet (`fleet.py`) beacons and reads as it does with the module.
+nothing else but keep librados' threads known to Python, as the module does: no tick, no probe, no look at what came.  Beside
+them lie index and wake-up object, and a map in which all is well, so that the fleet (`fleet.py`) beacons and reads as it does
+with the module.
 
 Told what to do as `fleet_process.py` is: ``{"do": "add", "group": NAME, "gateways": [NAME, ...]}``, all gateways of the group.
 """

@@ -10,7 +10,7 @@ from typing import Any, Iterator, List
 import pytest
 
 from nvmeof_ha.bounded import Turns
-from nvmeof_ha.driver_loop import DriverLoop, Guest
+from nvmeof_ha.driver_loop import DriverLoop, Slot
 from testbed.waiting import wait_until
 
 LIMIT_S, WAIT_S = 30, 0.2
@@ -26,8 +26,8 @@ def loop() -> Iterator[DriverLoop]:
     assert not loop._thread.is_alive()
 
 
-def guest(loop: DriverLoop, turns: Turns[Any]) -> Guest:
-    made = loop.guest()
+def slot(loop: DriverLoop, turns: Turns[Any]) -> Slot:
+    made = loop.slot()
     made.turns = turns
     made.put(None)
     return made
@@ -40,7 +40,7 @@ def collecting(taken: List[Any], longest_s: float, last: Any = "end") -> Turns[N
 
 def test_items_come_in_order_and_end_the_wait(loop):
     taken: List[Any] = []
-    one = guest(loop, collecting(taken, LIMIT_S * 10))
+    one = slot(loop, collecting(taken, LIMIT_S * 10))
     for item in (1, 2, "end"):
         one.put(item)
     assert one.ended.wait(LIMIT_S) and taken == [1, 2, "end"]
@@ -48,7 +48,7 @@ def test_items_come_in_order_and_end_the_wait(loop):
 
 def test_what_was_put_before_the_beginning_is_the_first_item(loop):
     taken: List[Any] = []
-    early = loop.guest()
+    early = loop.slot()
     early.turns = collecting(taken, LIMIT_S * 10)
     early.put("end")
     early.put(None)
@@ -59,7 +59,7 @@ def test_what_was_put_before_the_beginning_is_the_first_item(loop):
 def test_a_wait_that_an_item_has_ended_does_not_end_again(loop):
     taken: List[Any] = []
     begun_s = time.monotonic()
-    one = guest(loop, collecting(taken, WAIT_S))
+    one = slot(loop, collecting(taken, WAIT_S))
     for item in range(50):
         one.put(item)
     wait_until(lambda: None in taken, LIMIT_S, "a wait to end", 0.01)
@@ -76,8 +76,8 @@ def test_who_is_due_and_who_has_items_take_turns(loop):
         for _ in range(50):
             due.append((yield 0.0))
         enough.set()
-    one = guest(loop, collecting(flooded, LIMIT_S * 10))
-    other = guest(loop, waiting())
+    one = slot(loop, collecting(flooded, LIMIT_S * 10))
+    other = slot(loop, waiting())
     number = 0
     while not enough.is_set():
         number += 1
@@ -92,7 +92,7 @@ def test_one_that_fails_ends_alone(loop, caplog):
         yield 0.01
         raise RuntimeError("a defect")
     taken: List[Any] = []
-    other = guest(loop, collecting(taken, LIMIT_S * 10))
-    assert guest(loop, failing()).ended.wait(LIMIT_S)
+    other = slot(loop, collecting(taken, LIMIT_S * 10))
+    assert slot(loop, failing()).ended.wait(LIMIT_S)
     other.put("end")
     assert other.ended.wait(LIMIT_S) and "a defect" in caplog.text

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from nvmeof_ha import trace
 from nvmeof_ha.core import machine, standby
 from nvmeof_ha.core.actions import Action
-from nvmeof_ha.core.events import CreateGateway, Event, Tick
+from nvmeof_ha.core.events import Beacon, CreateGateway, Event, Tick
 from nvmeof_ha.core.model import Departed, Gateway, Map, Version
 from nvmeof_ha.core.plain import PlainError
 from nvmeof_ha.core.soft import State
@@ -135,6 +135,13 @@ def test_many_ticks_without_anything_else_do_not_pile_up(written):
     tracing = trace.Trace("rbd/g1", log, True)
     steps(tracing, begun(tracing), *((1.0 + n / 10, Tick()) for n in range(1, trace.MOST_TICKS + 2)))
     assert len(lines) == 2 and len(lines[1].ticks) == trace.MOST_TICKS and lines[1].event == Tick()
+
+
+def test_a_tick_that_brings_a_beacon_is_a_line_of_its_own(written):
+    lines, log = written
+    tracing, beacon = trace.Trace("rbd/g1", log, True), Beacon("gw1", None, 1)
+    steps(tracing, begun(tracing), (1.1, Tick()), (1.2, Tick(3, (beacon,))))
+    assert len(lines) == 2 and lines[1].event == Tick(3, (beacon,)) and lines[1].ticks == ((1.1, Tick()),)
 
 
 def test_off_it_writes_nothing_and_switched_on_again_it_begins_with_the_state_and_a_gap_in_the_numbers(written):

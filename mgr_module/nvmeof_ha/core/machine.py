@@ -18,7 +18,8 @@ its latest suspicion, or reaped by its warden).
 
 First the event changes the state, then rules are applied until nothing changes (``_settle``), then actions are read
 off the result (``emission.emit``); both are left out where they would find nothing (``rest.at_rest``), or can wait for the
-tick that is due soon (``rest.can_wait``); beacons that wait for that tick as well come with it (``pulses.py``).  So every rule holds for a mgr that takes over with the same map.
+tick that is due soon (``rest.can_wait``); beacons that wait for that tick as well come with it (``pulses.py``).  So every
+rule holds for a mgr that takes over with the same map.
 """
 
 from __future__ import annotations
