@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import re
+import socket
 import struct
 from typing import Any, Dict, List, Optional
 
@@ -19,6 +20,9 @@ from gw_agent.option_readers import SOCKET_PATH_LIMIT_BYTES
 
 ANSWER_S = 1.0
 LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
+READ_BYTES = 64 * 1024
+HEADER = struct.Struct(">I")
+"""The length of the answer that follows."""
 QUESTION = json.dumps({"prefix": "objecter_requests", "format": "json"}).encode() + b"\0"
 LOCATOR = re.compile(r"@(\d+)(?:;([^:]*))?(?::(.*))?", re.DOTALL)
 
@@ -52,15 +56,24 @@ async def requests(path: str) -> List[Request]:
 
 
 async def _ask(path: str) -> bytes:
-    reader, writer = await asyncio.open_unix_connection(path)
-    try:
-        writer.write(QUESTION)
-        length, = struct.unpack(">I", await reader.readexactly(4))
-        if length > LARGEST_ANSWER_BYTES:
-            raise ValueError(f"an answer of {length} bytes")
-        return await reader.readexactly(length)
-    finally:
-        writer.close()
+    """By a socket alone: a stream for each answer would cost more than twice as much."""
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.setblocking(False)
+        await loop.sock_connect(connection, path)
+        await loop.sock_sendall(connection, QUESTION)
+        answer, wanted = bytearray(), HEADER.size
+        while len(answer) < wanted:
+            some = await loop.sock_recv(connection, READ_BYTES)
+            if not some:
+                raise EOFError(f"the answer ends after {len(answer)} bytes")
+            if len(answer) < HEADER.size <= len(answer) + len(some):
+                length, = HEADER.unpack_from(answer + some)
+                if length > LARGEST_ANSWER_BYTES:
+                    raise ValueError(f"an answer of {length} bytes")
+                wanted += length
+            answer += some
+    return bytes(answer[HEADER.size:wanted])
 
 
 def _request(op: Dict[str, Any]) -> Optional[Request]:

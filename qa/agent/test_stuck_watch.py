@@ -16,7 +16,7 @@ from gw_agent import context_requests, rados_watch
 from gw_agent.context_requests import NotTold
 from gw_agent.io_progress import PROMPT_S, Place
 from gw_agent.path_probe import PathProbe
-from gw_agent.stuck_watch import StuckWatch
+from gw_agent.stuck_watch import LONGEST_PAUSE_S, StuckWatch
 from nvmeof_ha_core.model import Instance
 from running_target import gateway_settings
 
@@ -72,7 +72,7 @@ def test_a_context_lists_exactly_what_it_waits_for(context, tmp_path):
     assert len({request.tid for request in found}) == 2 and {request.attempts for request in found} == {1}
 
 
-@pytest.mark.parametrize("answer, said", [(None, "gave no answer within 1 s"), (b"", "IncompleteReadError"),
+@pytest.mark.parametrize("answer, said", [(None, "gave no answer within 1 s"), (b"", "EOFError"), (struct.pack(">I", 3) + b"{}", "EOFError"),
                                           (struct.pack(">I", 2) + b"{}", "KeyError"),
                                           (struct.pack(">I", 7) + b"garbage", "JSONDecodeError"),
                                           (b"\xff" * 4, "an answer of 4294967295 bytes")])
@@ -127,6 +127,44 @@ async def until(condition: Callable[[], Any], what: str) -> Any:
         assert asyncio.get_running_loop().time() < deadline, f"waited {LIMIT_S:g} s in vain for {what}"
         await asyncio.sleep(0.05)
     return condition()
+
+
+WAITING = {"tid": 7, "attempts": 1, "osd": 0, "paused": False, "object_id": "data", "object_locator": "@1"}
+
+
+def test_a_context_that_waits_for_nothing_is_asked_more_seldom_than_one_that_waits(cluster, connected, tmp_path):
+    settings = gateway_settings(tmp_path, cluster, name="gw1")
+    settings = replace(settings, gateway=replace(settings.gateway, run_dir=str(tmp_path)))
+    path = context_requests.socket_path(str(tmp_path), CONTEXT)
+    waiting: List[Dict[str, Any]] = []
+
+    async def pauses_s(enough: Callable[[List[float]], bool]) -> List[float]:
+        """Between questions, until there are enough."""
+        asked_s: List[float] = []
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\0")
+            asked_s.append(asyncio.get_running_loop().time())
+            text = json.dumps({"ops": waiting}).encode()
+            writer.write(struct.pack(">I", len(text)) + text)
+            writer.close()
+
+        def found() -> List[float]:
+            return [after - before for before, after in zip(asked_s, asked_s[1:])]
+
+        async def prompt(place: Place) -> bool:
+            return False
+        async with await asyncio.start_unix_server(answer, path):
+            watch = StuckWatch(settings, connected(), prompt, lambda: (), lambda: (FIRST, (CONTEXT,)), lambda: None)
+            running = asyncio.ensure_future(watch.run())
+            await until(lambda: enough(found()), "questions")
+            running.cancel()
+            await asyncio.wait([running])
+        return found()
+
+    assert min(asyncio.run(pauses_s(lambda found: len(found) >= 3))) > 0.99 * LONGEST_PAUSE_S
+    waiting.append(WAITING)
+    asyncio.run(pauses_s(lambda found: any(pause < 0.75 * LONGEST_PAUSE_S for pause in found)))
 
 
 def test_a_host_that_is_cut_off_learns_it_from_another_gateway_and_its_next_target_is_held_back(
