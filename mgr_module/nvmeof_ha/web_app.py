@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from .metrics_text import CONTENT_TYPE
 from .web_feed import Feed
+from .web_maker import Closed, Maker
 
 PAGE = Path(__file__).parent / "page"
 KINDS = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8",
@@ -24,7 +25,7 @@ POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'sel
 HEADERS = [("Content-Security-Policy", POLICY), ("X-Content-Type-Options", "nosniff"),
            ("Referrer-Policy", "no-referrer"), ("Cross-Origin-Resource-Policy", "same-origin"),
            ("Cache-Control", "no-store")]
-FULL_RETRY_S = 5
+RETRY_S = 5
 WAIT_S = 2
 
 
@@ -37,6 +38,10 @@ class Answer(NamedTuple):
 
 def _text(status: str, text: str, *more: Tuple[str, str]) -> Answer:
     return Answer(status, PLAIN, [text.encode()], more)
+
+
+def _later(text: str) -> Answer:
+    return _text("503 Service Unavailable", text, ("Retry-After", str(RETRY_S)))
 
 
 class _Application:
@@ -70,8 +75,9 @@ class StatusSite(_Application):
         """``metrics``: makes the text for Prometheus, in pieces."""
         self._metrics_text = metrics
         self._feed = feed
-        self._made: Dict[str, Callable[[], Answer]] = {"/events": self._events, "/api/status": self._status,
-                                                       "/metrics": self._metrics}
+        self._maker = Maker()
+        self._answers: Dict[str, Callable[[], Answer]] = {"/events": self._events, "/api/status": self._status,
+                                                          "/metrics": self._metrics}
 
     @cached_property
     def _files(self) -> Dict[str, Tuple[str, bytes]]:
@@ -85,30 +91,37 @@ class StatusSite(_Application):
         """Raises ``OSError`` where the module was copied without its page: that is no reason not to load it."""
         assert self._files
         self._feed.open()
+        self._maker.open()
 
     def close(self) -> None:
         self._feed.close()
+        self._maker.close()
 
     def _answer(self, path: str, environ: Dict[str, Any]) -> Answer:
         if path in self._files:
             kind, content = self._files[path]
             return Answer("200 OK", kind, [content])
-        if path in self._made:
-            return self._made[path]()
-        return _text("404 Not Found", f"there is: {', '.join(sorted([*self._files, *self._made]))}\n")
+        if path in self._answers:
+            return self._answers[path]()
+        return _text("404 Not Found", f"there is: {', '.join(sorted([*self._files, *self._answers]))}\n")
 
     def _events(self) -> Answer:
         stream = self._feed.stream()
         if stream is None:
-            return _text("503 Service Unavailable", "too many are listening; /api/status answers\n",
-                         ("Retry-After", str(FULL_RETRY_S)))
+            return _later("too many are listening; /api/status answers\n")
         return Answer("200 OK", "text/event-stream", stream)
 
     def _metrics(self) -> Answer:
-        return Answer("200 OK", CONTENT_TYPE, self._metrics_text())
+        return self._made(CONTENT_TYPE, self._metrics_text)
 
     def _status(self) -> Answer:
-        return Answer("200 OK", JSON, [self._feed.answer()])
+        return self._made(JSON, lambda: [self._feed.answer()])
+
+    def _made(self, kind: str, make: Callable[[], List[bytes]]) -> Answer:
+        try:
+            return Answer("200 OK", kind, self._maker.made(make))
+        except Closed:
+            return _later("the module is being stopped, or its options changed\n")
 
 
 class Signpost(_Application):

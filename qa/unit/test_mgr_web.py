@@ -22,6 +22,7 @@ from nvmeof_ha.options import WebOptions
 from nvmeof_ha.web import STOP_S, WebServer
 from nvmeof_ha.web_app import PAGE, Signpost, StatusSite
 from nvmeof_ha.web_feed import FRESH_S, MOST_STREAMS, REST, Feed, frame
+from nvmeof_ha.web_maker import Closed, Maker
 from testbed.waiting import wait_until
 
 LOG = logging.getLogger('nvmeof_ha.test')
@@ -63,6 +64,19 @@ def told() -> Told:
 @pytest.fixture
 def feed(told: Told) -> Feed:
     return Feed(told, told.clock)
+
+
+@pytest.fixture
+def opened() -> Iterator[Callable[[StatusSite], StatusSite]]:
+    sites: List[StatusSite] = []
+
+    def make(site: StatusSite) -> StatusSite:
+        site.open()
+        sites.append(site)
+        return site
+    yield make
+    for site in sites:
+        site.close()
 
 
 def events(text: bytes) -> Dict[str, Any]:
@@ -173,12 +187,76 @@ def test_the_page_loads_nothing_from_elsewhere_and_runs_no_script_but_its_own(fe
         assert not re.search(r'innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|<[^>]* style=', text)
 
 
-def test_the_same_is_there_once_as_json(told, feed):
-    status, headers, body = get(StatusSite(feed), '/api/status')
+def test_the_same_is_there_once_as_json(told, feed, opened):
+    site = opened(StatusSite(feed))
+    status, headers, body = get(site, '/api/status')
     assert (status, headers['Content-Type']) == ('200', 'application/json')
     assert json.loads(b''.join(body)) == {'groups': [ODD], 'mark': 0, 'history': [0]}
-    get(StatusSite(feed), '/api/status')
+    get(site, '/api/status')
     assert told.made.count('status') == 1, 'an answer serves all who ask within a second'
+
+
+def test_whoever_asks_what_he_gets_is_made_by_one_thread(feed, opened):
+    makers: List[threading.Thread] = []
+
+    def metrics() -> List[bytes]:
+        makers.append(threading.current_thread())
+        return [b'a 1\n']
+    site = opened(StatusSite(feed, metrics))
+    readers = [threading.Thread(target=get, args=(site, '/metrics')) for _ in range(5)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join(20)
+    assert len(makers) == 5 and len(set(makers)) == 1 and makers[0] not in readers
+
+
+def test_what_making_raises_reaches_who_asked_and_the_next_one_is_served(feed, opened):
+    texts: List[Callable[[], List[bytes]]] = [lambda: [1 / 0], lambda: [b'a 1\n']]
+    site = opened(StatusSite(feed, lambda: texts.pop(0)()))
+    with pytest.raises(ZeroDivisionError):
+        get(site, '/metrics')
+    assert b''.join(get(site, '/metrics')[2]) == b'a 1\n'
+
+
+def test_a_site_that_was_closed_asks_the_module_nothing_until_it_is_opened_again(feed, opened):
+    site = opened(StatusSite(feed, lambda: [b'a 1\n']))
+    site.close()
+    for path in ('/metrics', '/api/status'):
+        status, headers, _ = get(site, path)
+        assert status == '503' and headers['Retry-After']
+    site.open()
+    assert get(site, '/metrics')[0] == '200'
+
+
+def test_closing_waits_for_what_is_being_made_and_for_nothing_else():
+    maker, begun, go_on = Maker(), threading.Event(), threading.Event()
+    maker.open()
+    maker.open()
+    made: List[str] = []
+
+    def make(text: str) -> None:
+        begun.set()
+        go_on.wait(20)
+        made.append(text)
+
+    def ask(text: str) -> None:
+        try:
+            maker.made(lambda: make(text))
+        except Closed:
+            made.append(f'not {text}')
+    threads = [threading.Thread(target=ask, args=('first',)), threading.Thread(target=ask, args=('second',)),
+               threading.Thread(target=maker.close)]
+    threads[0].start()
+    assert begun.wait(20)
+    threads[1].start()
+    threads[2].start()
+    wait_until(lambda: maker._thread is None, 20, 'the maker to be closing')
+    assert threads[2].is_alive()
+    go_on.set()
+    for thread in threads:
+        thread.join(20)
+    assert sorted(made) == ['first', 'not second']
 
 
 @pytest.mark.parametrize('method, path, status', [
