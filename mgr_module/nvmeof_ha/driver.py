@@ -33,6 +33,7 @@ from .measures import Measured, Pace
 from .mon import Mons
 from .objects import GroupIo, NoSuchPool, Place, RadosFailed
 from .options import Options
+from .osd_dumps import OsdDumps
 from .seat_placement import SeatPlacement
 from .seats import Seats
 from .status import Status
@@ -58,12 +59,12 @@ class Stop(Exception):
 class GroupDriver:
     """Run ``body`` once.  Its queue's items are calls, events of the core, and what watches heard (``Heard``)."""
 
-    def __init__(self, key: GroupKey, identity: Identity, mon: Mons, records: Records, options: Options,
-                 log: logging.Logger, io: GroupIo, put: Callable[[Any], None], answer: Callable[[Reply], None],
+    def __init__(self, key: GroupKey, identity: Identity, mon: Mons, osd_dumps: OsdDumps, records: Records,
+                 options: Options, log: logging.Logger, io: GroupIo, put: Callable[[Any], None], answer: Callable[[Reply], None],
                  clock: Callable[[], float] = time.monotonic,
                  watch: Callable[[Event, State, float], None] = lambda event, state, now: None,
                  repair_with: Optional[Sequence[Map]] = None) -> None:
-        """``put``: into this driver's queue, from any thread.  ``answer``: takes the replies to commands.  ``watch``:
+        """``osd_dumps``: of the whole mgr.  ``put``: into this driver's queue, from any thread.  ``answer``: takes the replies to commands.  ``watch``:
         is shown each step when its actions are under way, and must only take note.  ``repair_with``: an operator asked
         for lost seats to be rebuilt, within ``REPAIR_S``; maps that the driver before knew."""
         self.key = key
@@ -74,7 +75,7 @@ class GroupDriver:
         self._io, self._put, self._answer, self._clock, self._watch = io, put, answer, clock, watch
         self._later: Deque[Any] = deque()
         self._stopping = False
-        self._fencer = Fencer(mon, put, put, clock)
+        self._fencer = Fencer(mon, osd_dumps, put, put, clock)
         self._store = GroupStore(key, mon, records, put, self._fencer.busy, clock)
         self._bounded = Bounded(self._pump)
         self._placement = SeatPlacement(key.group, mon, put, clock)

@@ -15,15 +15,10 @@ from .core.actions import Fence
 from .core.events import Event, Fenced, FenceFailed
 from .core.model import Instance
 from .measures import Histogram
-from .mon import Answer, MonCommandError, Mons, parsed
+from .mon import Answer, MonCommandError, Mons
+from .osd_dumps import OsdDump, OsdDumps, plain
 
 ANSWER_S = 10.0
-
-
-def plain(address: str) -> str:
-    """``ip:port/nonce`` without the messenger version that some releases print before it."""
-    kind, colon, rest = address.partition(":")
-    return rest if colon and kind in ("v1", "v2", "any") else address
 
 
 class _Attempt:
@@ -37,10 +32,10 @@ class _Attempt:
 class Fencer:
     """Used by one group's driver only."""
 
-    def __init__(self, mon: Mons, enqueue: Callable[[Callable[[], None]], None], report: Callable[[Event], None],
-                 clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, mon: Mons, osd_dumps: OsdDumps, enqueue: Callable[[Callable[[], None]], None],
+                 report: Callable[[Event], None], clock: Callable[[], float] = time.monotonic) -> None:
         """``enqueue``: run this in the driver's turn; ``report``: give this event to the core."""
-        self._mon, self._enqueue, self._report, self._clock = mon, enqueue, report, clock
+        self._mon, self._osd_dumps, self._enqueue, self._report, self._clock = mon, osd_dumps, enqueue, report, clock
         self._attempts: Dict[Instance, _Attempt] = {}
         self.took = Histogram()
 
@@ -53,18 +48,20 @@ class Fencer:
         self._attempts[action.instance] = attempt
         for address in sorted(action.addresses):
             command = {"prefix": "osd blocklist", "blocklistop": "add", "addr": address, "expire": expire_s}
-            self._issue(command, attempt, partial(self._added, attempt, address))
+            self._mon.issue(command, self._in_turn(attempt, partial(self._added, attempt, address)))
 
     def poll(self) -> None:
+        self._osd_dumps.poll()
         for attempt in list(self._attempts.values()):
             if self._clock() >= attempt.started + ANSWER_S:
                 self._fail(attempt, f"the mons did not answer within {ANSWER_S:g} s: check that they have a quorum")
 
-    def _issue(self, command: Dict[str, Any], attempt: _Attempt, answered: Callable[[Answer], None]) -> None:
-        def in_driver(answer: Answer) -> None:
+    def _in_turn(self, attempt: _Attempt, take: Callable[[Any], None]) -> Callable[[Any], None]:
+        """Has an answer taken in the driver's turn, if the attempt is not over by then."""
+        def taken(answer: Any) -> None:
             if self._attempts.get(attempt.instance) is attempt:
-                answered(answer)
-        self._mon.issue(command, lambda answer: self._enqueue(lambda: in_driver(answer)))
+                take(answer)
+        return lambda answer: self._enqueue(lambda: taken(answer))
 
     def _added(self, attempt: _Attempt, address: str, answer: Answer) -> None:
         if answer.code:
@@ -72,23 +69,22 @@ class Fencer:
             return
         attempt.unanswered.discard(address)
         if not attempt.unanswered:
-            self._issue({"prefix": "osd dump", "format": "json"}, attempt, partial(self._dumped, attempt))
+            self._osd_dumps.newest(self._in_turn(attempt, partial(self._dumped, attempt)))
 
-    def _dumped(self, attempt: _Attempt, answer: Answer) -> None:
+    def _dumped(self, attempt: _Attempt, dump: OsdDump) -> None:
         try:
-            osd_map = parsed(answer, "osd dump")
+            epoch, listed = dump.told
         except MonCommandError as error:
             self._fail(attempt, str(error))
             return
-        listed = {plain(address) for address in osd_map["blocklist"]}
         missing = sorted(a for a in attempt.addresses if plain(a) not in listed)
         if missing:
-            self._fail(attempt, f"{missing[0]} is not on the blocklist of osdmap e{osd_map['epoch']} although the mons "
+            self._fail(attempt, f"{missing[0]} is not on the blocklist of osdmap e{epoch} although the mons "
                                 "acknowledged it: do not remove blocklist entries of gateways")
             return
         del self._attempts[attempt.instance]
         self.took.note(self._clock() - attempt.started)
-        self._report(Fenced(attempt.instance, osd_map["epoch"]))
+        self._report(Fenced(attempt.instance, epoch))
 
     def _fail(self, attempt: _Attempt, reason: str) -> None:
         del self._attempts[attempt.instance]

@@ -20,7 +20,7 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 from . import transitions
 from .core.model import Map
 from .core.soft import Soft
-from .fencer import plain
+from .osd_dumps import plain
 from .tables import table
 from .transitions import Transition
 

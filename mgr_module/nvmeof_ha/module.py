@@ -22,6 +22,7 @@ from .health import Health
 from .health_mgr import MgrView, MgrWatch
 from .kv_records import CREATING, GroupKey, GroupRecord, RecordError, Records, encode_group, put_command, remove_command
 from .mon import MonCommandError, MonCommands
+from .osd_dumps import OsdDumps
 from .running_driver import RunningDriver
 from .takeover import Identity
 from .web import WebServer
@@ -55,6 +56,7 @@ class Module(MgrModule):
         self._option_problem = ""
         self._identity = Identity(0, 0)
         self.mon = MonCommands(self.send_command)
+        self._osd_dumps = OsdDumps(self.mon)
         self.records = Records({})
         self._loops = [DriverLoop(self.log) for _ in range(LOOPS)]
         self._next_loop = itertools.cycle(self._loops)
@@ -183,8 +185,8 @@ class Module(MgrModule):
     # -- own --------------------------------------------------------------------------------------------------------
 
     def _start_driver(self, key: GroupKey, repair_with: Optional[Sequence[Map]] = None) -> RunningDriver:
-        driver = RunningDriver(next(self._next_loop), key, self._identity, self.rados, self.mon, self.records, self._options,
-                               self.log, repair_with)
+        driver = RunningDriver(next(self._next_loop), key, self._identity, self.rados, self.mon, self._osd_dumps, self.records,
+                               self._options, self.log, repair_with)
         with self._lock:
             self._drivers[key] = driver
         driver.start()

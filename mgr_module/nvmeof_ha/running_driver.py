@@ -19,6 +19,7 @@ from .kv_records import GroupKey, Records
 from .measures import Measured
 from .mon import MonCommands
 from .options import Options
+from .osd_dumps import OsdDumps
 from .rados_ops import RadosIo
 from .status import Status
 from .takeover import Identity
@@ -27,15 +28,15 @@ from .takeover import Identity
 class RunningDriver:
     """``start`` it once; ``stop`` and ``join`` end it.  Everything here is called by other threads."""
 
-    def __init__(self, loop: DriverLoop, key: GroupKey, identity: Identity, cluster: Any, mon: MonCommands, records: Records,
-                 options: Options, log: logging.Logger, repair_with: Optional[Sequence[Map]] = None) -> None:
+    def __init__(self, loop: DriverLoop, key: GroupKey, identity: Identity, cluster: Any, mon: MonCommands, osd_dumps: OsdDumps,
+                 records: Records, options: Options, log: logging.Logger, repair_with: Optional[Sequence[Map]] = None) -> None:
         """``cluster``: the mgr's own ``rados.Rados``.  ``repair_with``: as ``GroupDriver``'s."""
         self._slot = loop.slot()
         self._requests = itertools.count(NOBODY + 1)
         self._waiters: Dict[int, SimpleQueue] = {}
         self._io = RadosIo(cluster, self._slot.put, f"nvmeof_ha.{key}")
         self.history = History(key, records, log, lambda name, value: self._driver.keep(name, value))
-        self._driver = GroupDriver(key, identity, mon, records, options, log, self._io, self._slot.put, self._answer,
+        self._driver = GroupDriver(key, identity, mon, osd_dumps, records, options, log, self._io, self._slot.put, self._answer,
                                    watch=self.history.watch, repair_with=repair_with)
         self._slot.turns = self._body()
 

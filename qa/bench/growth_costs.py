@@ -25,6 +25,7 @@ from nvmeof_ha.core.soft import State
 from nvmeof_ha.driver import GroupDriver
 from nvmeof_ha.fencer import Fencer
 from nvmeof_ha.mon import Answer
+from nvmeof_ha.osd_dumps import OsdDumps
 from sim.group import Group
 
 RESULTS = Path(__file__).parent / 'results'
@@ -146,7 +147,7 @@ def fenced_s(entries: int) -> Tuple[float, float]:
     took = []
     for _ in range(3):
         reported: List[Any] = []
-        fencer = Fencer(Mons(), lambda call: call(), reported.append)
+        fencer = Fencer(Mons(), OsdDumps(Mons()), lambda call: call(), reported.append)
         fencer.fence(Fence(Instance('gw1', 1, 't'), frozenset(list(blocklist)[:ADDRESSES])), 1.0)
         while len(issued) > 1 or issued[0][0]['prefix'] != 'osd dump':
             issued.pop(0)[1](Answer(0, '', ''))

@@ -10,6 +10,7 @@ KV store, the spreading of OSD maps to clients, other work of the OSDs, failing 
 
 from __future__ import annotations
 
+from functools import partial
 from random import Random
 from typing import Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 
@@ -113,6 +114,8 @@ class Model:
         self.served: List[float] = []
         self.blocklisted, self.maps_made, self.commits, self.beacons = 0, 0, 0, 0
         self._map_phase, self._last_map = self.random.random() * PROPOSAL_S, -1
+        self._dump_asked = False
+        self._wait_for_dump: List[Tuple[_Group, int]] = []
         self.groups: List[_Group] = []
         loops = [Loop(self.interpreter) for _ in range(LOOPS)]
         for number, first in enumerate(range(0, shape.gateways, shape.group_size)):
@@ -319,16 +322,32 @@ class Model:
         group.loop.ask(ADDRESSES * self.work.command, sent)
 
     def _listed(self, group: _Group, member: int) -> None:
-        """Every command is answered, then `osd dump` is asked for, sent and read."""
+        """Every command is answered, then `osd dump` is wanted."""
         self.blocklisted += ADDRESSES
-        group.loop.ask(ADDRESSES * self.work.command, lambda _: self._dump(group, member))
 
-    def _dump(self, group: _Group, member: int) -> None:
+        def wanted(_now: float) -> None:
+            self._wait_for_dump.append((group, member))
+            self._dump()
+        group.loop.ask(ADDRESSES * self.work.command, wanted)
+
+    def _dump(self) -> None:
+        """One at a time is asked for and sent, for all who want it by then; the first of them reads it."""
+        if self._dump_asked or not self._wait_for_dump:
+            return
+        self._dump_asked, asking, self._wait_for_dump = True, self._wait_for_dump, []
         read_s, size = self.shape.dump(self.blocklisted)
         self.world.bytes += size
         messages = max(1, round(size * self.work.mon[1] / self.work.mon[0]))
-        self.world.at(self.mon.run(self.world.now, messages) + 2 * NETWORK_S, lambda: group.loop.ask(
-            read_s, lambda _: self._step(group, lambda: self._decide(group, member, 'promoting'))))
+
+        def answered() -> None:
+            for number, (group, member) in enumerate(asking):
+                group.loop.ask(0.0 if number else read_s, partial(self._fenced, group, member))
+            self._dump_asked = False
+            self._dump()
+        self.world.at(self.mon.run(self.world.now, messages) + 2 * NETWORK_S, answered)
+
+    def _fenced(self, group: _Group, member: int, _now: float) -> None:
+        self._step(group, lambda: self._decide(group, member, 'promoting'))
 
     # -- what is done to it -----------------------------------------------------------------------------------------
 

@@ -72,7 +72,7 @@ FENCES: Tuple[Mutant, ...] = (
         Patch(GATEWAY, "frozenset(g.id for g in missing if g.osd_epoch <= target.passed_osd_epoch)",
               "frozenset(g.id for g in missing)"))),
     one("the fence's osd_epoch is read before the mons acknowledged it", FENCER,
-        "Fenced(attempt.instance, osd_map[\"epoch\"])", "Fenced(attempt.instance, osd_map[\"epoch\"] - 1)"),
+        "Fenced(attempt.instance, epoch)", "Fenced(attempt.instance, epoch - 1)"),
     Mutant("a failed fence counts as one", (
         Patch(FENCER, "        if answer.code:\n            self._fail(attempt, f\"`ceph",
               "        if False:\n            self._fail(attempt, f\"`ceph"),

@@ -20,6 +20,7 @@ from nvmeof_ha.driver import GroupDriver
 from nvmeof_ha.kv_records import STORE_PREFIX, GroupKey, GroupRecord, Records, encode_group
 from nvmeof_ha.mon import Answer
 from nvmeof_ha.options import Options
+from nvmeof_ha.osd_dumps import OsdDumps
 from nvmeof_ha.takeover import Identity
 
 from .ceph import WATCH_TIMEOUT_S, Client, ControlObjects
@@ -61,7 +62,7 @@ class Mgr:
         found = {key[len(STORE_PREFIX):]: value for key, value in mons.kv.items()}
         log = logging.Logger("mgr")
         log.addHandler(_Timeline(world, self.process.name))
-        self._driver = GroupDriver(KEY, self._identity, self, Records(found), Options(timing), log,
+        self._driver = GroupDriver(KEY, self._identity, self, OsdDumps(self, clock.now), Records(found), Options(timing), log,
                                    MgrIo(objects, mons, self.client, self.process), self.process.post, self._replied,
                                    clock.now, repair_with=repair_with)
         self.replies: Dict[int, Reply] = {}

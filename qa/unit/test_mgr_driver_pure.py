@@ -12,7 +12,8 @@ import pytest
 import nvmeof_ha
 
 MODULE = Path(nvmeof_ha.__file__).parent
-FILES = ["driver.py", "takeover.py", "seats.py", "fencer.py", "channel.py", "kv_records.py", "bounded.py", "objects.py"]
+FILES = ["driver.py", "takeover.py", "seats.py", "fencer.py", "channel.py", "kv_records.py", "bounded.py",
+         "objects.py", "osd_dumps.py"]
 
 
 @pytest.mark.parametrize("name", FILES)
