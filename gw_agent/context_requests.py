@@ -62,18 +62,21 @@ async def _ask(path: str) -> bytes:
         connection.setblocking(False)
         await loop.sock_connect(connection, path)
         await loop.sock_sendall(connection, QUESTION)
-        answer, wanted = bytearray(), HEADER.size
-        while len(answer) < wanted:
-            some = await loop.sock_recv(connection, READ_BYTES)
-            if not some:
-                raise EOFError(f"the answer ends after {len(answer)} bytes")
-            if len(answer) < HEADER.size <= len(answer) + len(some):
-                length, = HEADER.unpack_from(answer + some)
-                if length > LARGEST_ANSWER_BYTES:
-                    raise ValueError(f"an answer of {length} bytes")
-                wanted += length
-            answer += some
-    return bytes(answer[HEADER.size:wanted])
+        length, = HEADER.unpack(await _exactly(connection, HEADER.size))
+        if length > LARGEST_ANSWER_BYTES:
+            raise ValueError(f"an answer of {length} bytes")
+        return await _exactly(connection, length)
+
+
+async def _exactly(connection: socket.socket, size: int) -> bytes:
+    """Raises EOFError."""
+    loop, got = asyncio.get_running_loop(), bytearray()
+    while len(got) < size:
+        some = await loop.sock_recv(connection, min(READ_BYTES, size - len(got)))
+        if not some:
+            raise EOFError(f"the answer ends {size - len(got)} bytes too early")
+        got += some
+    return bytes(got)
 
 
 def _request(op: Dict[str, Any]) -> Optional[Request]:

@@ -60,13 +60,15 @@ class GroupDriver:
     """Run ``body`` once.  Its queue's items are calls, events of the core, and what watches heard (``Heard``)."""
 
     def __init__(self, key: GroupKey, identity: Identity, mon: Mons, osd_dumps: OsdDumps, records: Records,
-                 options: Options, log: logging.Logger, io: GroupIo, put: Callable[[Any], None], answer: Callable[[Reply], None],
+                 options: Options, log: logging.Logger, io: GroupIo, put: Callable[[Any], None],
+                 answer: Callable[[Reply], None],
                  clock: Callable[[], float] = time.monotonic,
                  watch: Callable[[Event, State, float], None] = lambda event, state, now: None,
                  repair_with: Optional[Sequence[Map]] = None) -> None:
-        """``osd_dumps``: of the whole mgr.  ``put``: into this driver's queue, from any thread.  ``answer``: takes the replies to commands.  ``watch``:
-        is shown each step when its actions are under way, and must only take note.  ``repair_with``: an operator asked
-        for lost seats to be rebuilt, within ``REPAIR_S``; maps that the driver before knew."""
+        """``osd_dumps``: of the whole mgr.  ``put``: into this driver's queue, from any thread.  ``answer``: takes the
+        replies to commands.  ``watch``: is shown each step when its actions are under way, and must only take note.
+        ``repair_with``: an operator asked for lost seats to be rebuilt, within ``REPAIR_S``; maps that the driver before
+        knew."""
         self.key = key
         self.status = Status()
         self._gid = identity.gid

@@ -9,6 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nvmeof_ha.core.actions import Fence
+from nvmeof_ha.core.events import Event, Fenced
+from nvmeof_ha.core.model import Instance
+from nvmeof_ha.fencer import Fencer
 from nvmeof_ha.mon import Answer, MonCommandError
 from nvmeof_ha.osd_dumps import PATIENCE_S, OsdDump, OsdDumps
 
@@ -24,6 +28,9 @@ class Mons:
         return self.now
 
     def issue(self, command: Dict[str, Any], done: Callable[[Answer], None]) -> None:
+        if command['prefix'] == 'osd blocklist':
+            done(Answer(0, '', ''))
+            return
         assert command == {'prefix': 'osd dump', 'format': 'json'}
         self.asked += 1
         self.open.append((self.asked, done))
@@ -104,3 +111,21 @@ def test_whatever_the_mons_answer_when_each_gets_one_that_was_asked_for_after_he
     for who, before in enumerate(asked_after):
         epoch, = got.get(who, [])
         assert epoch > before
+
+
+def test_fences_of_several_groups_share_a_dump_and_do_not_wait_for_one_that_stays_away():
+    mons, reported = Mons(), []
+    dumps = OsdDumps(mons, mons.clock)
+    fencers = [Fencer(mons, dumps, lambda call: call(), reported.append, mons.clock) for _ in range(3)]
+    lost = [Instance(f'gw{number}', 1, 'a') for number in range(3)]
+    for fencer, instance in zip(fencers, lost):
+        fencer.fence(Fence(instance, frozenset({'10.0.0.1:0/1'})), 60.0)
+    assert mons.asked == 1
+    mons.now += 1.1 * PATIENCE_S
+    fencers[0].poll()
+    assert mons.asked == 2
+    mons.answer(1)
+    expected: List[Event] = [Fenced(instance, 2) for instance in lost[1:]]
+    assert reported == expected
+    mons.answer()
+    assert reported == [*expected, Fenced(lost[0], 1)]
