@@ -61,6 +61,8 @@ class AnaStates:
         self._wanted_group = wanted_group
         self._nqns: Tuple[str, ...] = ()
         self._listeners: List[_Listener] = []
+        self._told: Tuple[Tuple[str, ...], List[List[Dict[str, Any]]]] = (), []
+        """NQNs and what the target said of the listeners of each, as it was read last."""
         self._asked: Dict[int, str] = {}
         self._reads = self._taken = 0
         self.changes = 0
@@ -179,10 +181,13 @@ class AnaStates:
         `subsystems` None: they were not read, and the listeners are of those that are known."""
         before, self._taken, self._nqns = (self.states, self.subsystems), number, nqns
         self._seen_before = {listener.key for listener in self._listeners}
-        self._listeners = [
-            _Listener(nqn, tuple((f, listener["address"][f]) for f in ADDRESS_FIELDS if f in listener["address"]),
-                      {s["ana_group"]: s["ana_state"] for s in listener.get("ana_states", ())})
-            for nqn, found in zip(nqns, listeners) for listener in found]
+        told_news = (nqns, listeners) != self._told
+        if told_news:
+            self._told = nqns, listeners
+            self._listeners = [
+                _Listener(nqn, tuple((f, listener["address"][f]) for f in ADDRESS_FIELDS if f in listener["address"]),
+                          {s["ana_group"]: s["ana_state"] for s in listener.get("ana_states", ())})
+                for nqn, found in zip(nqns, listeners) for listener in found]
         if subsystems is not None:
             self._namespaces = {s["nqn"]: {n["nsid"]: FoundNamespace(
                 s["nqn"], n["nsid"], n.get("anagrpid", n["nsid"]), n.get("bdev_name", ""))
@@ -190,9 +195,10 @@ class AnaStates:
             self._noted = {key: note for key, note in self._noted.items() if note[0] >= number}
             for key, (_, found) in self._noted.items():
                 self._put(key, found)
-        self._subsystems = {nqn: Subsystem(nqn, tuple(sorted(
-            _text(dict(listener.address)) for listener in self._listeners if listener.nqn == nqn)), self._counts(nqn))
-            for nqn in nqns}
+        if told_news or subsystems is not None:
+            self._subsystems = {nqn: Subsystem(nqn, tuple(sorted(
+                _text(dict(listener.address)) for listener in self._listeners if listener.nqn == nqn)), self._counts(nqn))
+                for nqn in nqns}
         self._conclude(self._groups())
         return before != (self.states, self.subsystems)
 

