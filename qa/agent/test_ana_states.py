@@ -37,7 +37,8 @@ class Target:
                 {"nsid": 1, "anagrpid": self.groups[nqn], "bdev_name": nqn}] if nqn in self.groups else []} for nqn in NQNS]
         assert method == "nvmf_subsystem_get_listeners" and params is not None
         address = {"trtype": "TCP", "adrfam": "IPv4", "traddr": "127.0.0.1", "trsvcid": "4420"}
-        return [] if params["nqn"] in self.unheard else [{"address": address, "ana_states": [{"ana_group": 1, "ana_state": self.states[params["nqn"]]}]}]
+        states = [{"ana_group": 1, "ana_state": self.states[params["nqn"]]}]
+        return [] if params["nqn"] in self.unheard else [{"address": address, "ana_states": states}]
 
 
 def test_all_subsystems_are_read_a_few_at_a_time_and_a_target_that_answers_nothing_is_asked_once():

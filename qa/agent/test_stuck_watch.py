@@ -2,12 +2,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import math
 import socket
 import struct
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import pytest
 import rados
@@ -16,7 +18,7 @@ from gw_agent import context_requests, rados_watch
 from gw_agent.context_requests import NotTold
 from gw_agent.io_progress import PROMPT_S, Place
 from gw_agent.path_probe import PathProbe
-from gw_agent.stuck_watch import LONGEST_PAUSE_S, StuckWatch
+from gw_agent.stuck_watch import AT_ONCE, LONGEST_PAUSE_S, LOOK_S, StuckWatch
 from nvmeof_ha_core.model import Instance
 from running_target import gateway_settings
 
@@ -165,6 +167,32 @@ def test_a_context_that_waits_for_nothing_is_asked_more_seldom_than_one_that_wai
     assert min(asyncio.run(pauses_s(lambda found: len(found) >= 3))) > 0.99 * LONGEST_PAUSE_S
     waiting.append(WAITING)
     asyncio.run(pauses_s(lambda found: any(pause < 0.75 * LONGEST_PAUSE_S for pause in found)))
+
+
+@pytest.mark.parametrize("count", [1, AT_ONCE, AT_ONCE + 1, 32])
+def test_each_look_asks_every_context_and_only_a_few_of_them_together(connected, cluster, tmp_path, monkeypatch, count):
+    contexts = tuple(f"nvmeof_ha.{number}" for number in range(count))
+    asked: List[Tuple[float, str]] = []
+
+    async def listed(_watch: StuckWatch, context: str, delay_s: float) -> None:
+        asked.append((delay_s, context))
+
+    async def prompt(place: Place) -> bool:
+        return True
+
+    async def body() -> None:
+        watch = StuckWatch(gateway_settings(tmp_path, cluster, name="gw1"), connected(), prompt, lambda: (),
+                           lambda: (FIRST, contexts), lambda: None)
+        running = asyncio.ensure_future(watch.run())
+        await until(lambda: len(asked) >= count, "a look")
+        running.cancel()
+        await asyncio.wait([running])
+    monkeypatch.setattr(StuckWatch, "_list", listed)
+    asyncio.run(body())
+    assert sorted(context for _, context in asked[:count]) == sorted(contexts)
+    together = [list(some) for _, some in itertools.groupby(sorted(asked[:count]), key=lambda one: one[0])]
+    assert max(map(len, together)) <= AT_ONCE and len(together) == math.ceil(count / AT_ONCE)
+    assert all(0 <= delay_s < LOOK_S for delay_s, _ in asked)
 
 
 def test_a_host_that_is_cut_off_learns_it_from_another_gateway_and_its_next_target_is_held_back(
