@@ -32,6 +32,12 @@ _NO_SEQUENCE = '"sequence":0'
 _SAID = {Phase.PROMOTING: Outcome.OPTIMIZED, Phase.DRAINING: Outcome.DRAINED}
 
 
+def next_beat_s(due_s: float, now: float) -> float:
+    """After the beat of ``due_s`` took place: the first one after ``now`` in this gateway's own time.  Who was held up leaves
+    beats out; gateways that were held up together would otherwise beacon together ever after, as no hosts of their own do."""
+    return due_s + BEACON_S * ((now - due_s) // BEACON_S + 1)
+
+
 class FleetGateway:
     """One gateway.  ``silent``: its host is gone.  ``reads``: of seats that are under way."""
 
@@ -173,7 +179,7 @@ class Fleet:
             while self._due and self._due[0][0] <= now:
                 due_s, number, gateway = self._due[0]
                 self.late_s = max(self.late_s, now - due_s)
-                heapq.heapreplace(self._due, (max(due_s + BEACON_S, now), number, gateway))
+                heapq.heapreplace(self._due, (next_beat_s(due_s, now), number, gateway))
                 self._beat(gateway)
         for watch in self._watches:
             watch.close()

@@ -11,6 +11,7 @@ import rados
 
 from bench import agent_cost, capacity, commits, core, data_path, failovers, growth, many_at_once, plots, standing_still
 from bench.__main__ import main
+from bench.fleet import BEACON_S, next_beat_s
 from bench.loaded_gateway import Shape
 from bench.steady_io import compare
 from bench.two_gateways import TwoGateways
@@ -40,6 +41,15 @@ def test_a_round_of_failovers_measures_every_kind_of_them_and_the_floor(two, say
     assert 0 < figures['orderly stop: drained at'] < figures['orderly stop: served']
     assert all(seconds > 0 for name, seconds in figures.items() if name.endswith('without a path'))
     assert 0 < figures['floor: blocklist and OSD map'] < figures['floor: with the ANA states']
+
+
+def test_gateways_of_a_fleet_that_were_held_up_together_do_not_beacon_together_ever_after():
+    for late_s in (0.0, 0.1, BEACON_S, 1.7):
+        due_s = [100.0 + 0.01 * number for number in range(50)]
+        now = due_s[-1] + late_s
+        beats = [next_beat_s(due, now) for due in due_s]
+        assert all(now < beat <= now + BEACON_S for beat in beats)
+        assert sorted(round((beat - due) / BEACON_S, 6) % 1 for beat, due in zip(beats, due_s)) == [0.0] * 50
 
 
 @pytest.mark.timeout(600)

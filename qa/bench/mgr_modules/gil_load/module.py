@@ -1,10 +1,12 @@
 """Keeps the interpreter busy for a share of the time, as a large dashboard does: for benchmarks only.
 
-Python's threads run one at a time, those of all mgr modules together, so what one of them computes delays the others.
+Python's threads run one at a time, those of all mgr modules together, so what one of them computes delays the others.  The
+pauses are of random length: at equal ones some gateways' beacons would always meet a burst, others never.
 """
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 
@@ -38,7 +40,7 @@ class Module(MgrModule):
             until_s = time.monotonic() + BURST_S
             while time.monotonic() < until_s:
                 sum(range(1000))
-            self._ended.wait(BURST_S * (1 - share) / share)
+            self._ended.wait(BURST_S * (1 - share) / share * random.uniform(0.5, 1.5))
 
     def shutdown(self) -> None:
         self._ended.set()
