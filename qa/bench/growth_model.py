@@ -20,7 +20,7 @@ from nvmeof_ha.driver_loop import LOOPS
 from nvmeof_ha.seats import CHECK_EVERY_S
 
 from .growth_costs import ADDRESSES, DriverCosts
-from .growth_machine import Cores, Interpreter, Loop, Strand, Thread, Work, World
+from .growth_machine import Cores, Interpreter, Loop, Part, Strand, Thread, Work, World
 
 RESOURCES = ('interpreter', 'callback thread', 'messenger threads', 'cores of the mgr host', 'OSDs', 'network', 'mons')
 MESSENGERS = 3
@@ -192,7 +192,7 @@ class Model:
         looks = int(1 / CHECK_EVERY_S) + (self.random.random() < 1 / CHECK_EVERY_S % 1)
         for operation in range(SEATS + looks):
             self._operation(group, operation % SEATS, 0.0, lambda: group.loop.ask(self.work.item, lambda _: None))
-        self.interpreter.ask(self.work.second, lambda _: None)
+        self.interpreter.ask(Part.MODULE, self.work.second, lambda _: None)
 
     def _operation(self, group: _Group, seat: int, stored_s: float, ended: Callable[[], None]) -> None:
         """Of the mgr, on a seat."""
@@ -361,7 +361,7 @@ class Model:
 
     def _burst(self) -> None:
         pause_s = self.shape.burst_s * (1 - self.shape.burst_share) / self.shape.burst_share * (0.5 + self.random.random())
-        self.interpreter.ask(self.shape.burst_s, lambda _: self.world.at(self.world.now + pause_s, self._burst))
+        self.interpreter.ask(Part.OTHER_MODULE, self.shape.burst_s, lambda _: self.world.at(self.world.now + pause_s, self._burst))
 
     def used(self) -> Dict[str, float]:
         """Of each resource so far, in seconds of all of it."""

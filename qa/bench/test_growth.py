@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import List
+from typing import Dict, List, Tuple
 
 import pytest
 
 from bench import growth
-from bench.growth_machine import SWITCH_S, Cores, Interpreter, Loop, Thread, Work, World
+from bench.growth_machine import SWITCH_S, Cores, Interpreter, Loop, Part, Thread, Work, World
 
 
 def test_a_size_holds_only_if_nothing_is_used_up_and_a_lost_location_is_served_in_time():
@@ -28,15 +28,27 @@ def test_a_size_holds_only_if_nothing_is_used_up_and_a_lost_location_is_served_i
     assert growth.holds(figures, name, timing) == 'location lost: served late'
 
 
-def test_who_computes_gives_the_interpreter_up_only_when_somebody_has_waited_for_it():
+def _beside_a_burst(*waiting: Tuple[str, Part, float]) -> Dict[str, float]:
+    """A module computes for 0.1 s from the start; the others each ask for a millisecond at their time: when they get it."""
     world = World()
-    interpreter, ended = Interpreter(world, Cores(2)), []
-    interpreter.ask(0.1, lambda begun: ended.append(('burst', begun, world.now)))
-    world.at(0.02, interpreter.ask, 0.001, lambda begun: ended.append(('callback', begun, world.now)))
+    interpreter, begun = Interpreter(world, Cores(2)), {}
+    interpreter.ask(Part.MODULE, 0.1, lambda _: None)
+    for name, part, at in waiting:
+        world.at(at, interpreter.ask, part, 0.001, lambda when, name=name: begun.update({name: when}))
     world.run_until(1.0)
-    (first, begun, _), (last, _, end) = ended
-    assert (first, last) == ('callback', 'burst')
-    assert 0.02 + SWITCH_S <= begun < 0.02 + SWITCH_S + 0.002 and end == pytest.approx(0.101)
+    assert interpreter.busy_s == pytest.approx(0.1 + 0.001 * len(waiting))
+    return begun
+
+
+def test_who_computes_gives_the_interpreter_up_only_when_a_thread_of_its_part_has_waited_for_it():
+    begun = _beside_a_burst(('driver', Part.MODULE, 0.02))
+    assert 0.02 + SWITCH_S <= begun['driver'] < 0.02 + SWITCH_S + 0.002
+
+
+def test_another_part_has_to_wait_until_all_is_computed_or_such_a_thread_has_the_interpreter_given_up():
+    assert _beside_a_burst(('callback', Part.CALLBACKS, 0.02))['callback'] == pytest.approx(0.1)
+    begun = _beside_a_burst(('callback', Part.CALLBACKS, 0.02), ('driver', Part.MODULE, 0.03))
+    assert 0.03 + SWITCH_S <= begun['callback'] < begun['driver'] < 0.03 + SWITCH_S + 0.003
 
 
 def test_a_busy_thread_does_not_pay_for_waking_up():
@@ -54,7 +66,7 @@ def test_drivers_of_one_loop_take_turns_and_keep_nobody_else_from_the_interprete
     loop = Loop(interpreter)
     for name in ('first', 'second'):
         loop.ask(0.002, lambda _begun, name=name: ended.append(name))
-    interpreter.ask(0.001, lambda _begun: ended.append('callback'))
+    interpreter.ask(Part.CALLBACKS, 0.001, lambda _begun: ended.append('callback'))
     world.run_until(1.0)
     loop.ask(lambda: 0.001, lambda _begun: ended.append('third'))
     world.run_until(2.0)
