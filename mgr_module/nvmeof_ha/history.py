@@ -24,11 +24,12 @@ from .transitions import KEPT, PAGE, Transition, decode_pages, encode_page, page
 
 
 class History:
-    def __init__(self, key: GroupKey, records: Records, log: logging.Logger, keep: Callable[[str, str], None]) -> None:
-        """``keep``: write a value to the mon KV store some time."""
+    def __init__(self, key: GroupKey, records: Records, log: logging.Logger, keep: Callable[[str, str], None],
+                 repaired: bool = False) -> None:
+        """``keep``: write a value to the mon KV store some time.  ``repaired``: it goes on after an operator's repair."""
         self._key, self._log, self._keep = key, log, keep
         self._records = tuple(decode_pages(records.history_pages(key)))
-        self._recorder = Recorder(self._records[-1].number + 1 if self._records else 1)
+        self._recorder = Recorder(self._records[-1].number + 1 if self._records else 1, repaired)
         self._steps: Deque[Step] = deque()
         self._last_map: Map = Map(key.pool, key.group)
         self._problem = ""

@@ -60,10 +60,10 @@ class _Open:
 
 
 class Recorder:
-    """Of one group, from its take-over by this mgr on."""
+    """Of one group, from its take-over by this mgr on, or from its repair on."""
 
-    def __init__(self, next_number: int) -> None:
-        self._number = next_number
+    def __init__(self, next_number: int, repaired: bool) -> None:
+        self._number, self._repaired = next_number, repaired
         self._stored: Optional[Map] = None
         self._decided: Optional[Map] = None
         self._losses: Dict[Instance, _Loss] = {}
@@ -127,18 +127,19 @@ class Recorder:
     # -- what was stored --------------------------------------------------------------------------------------------
 
     def _inherit(self, found: Map, now: float) -> None:
-        """The map that this mgr took over."""
+        """The map that this mgr took over, or went on with after a repair."""
+        when = "when an operator had the group repaired" if self._repaired else "under the mgr before"
         for gateway in found.gateways:
             if gateway.instance is not None and gateway.availability is Availability.SUSPECT:
-                self._losses[gateway.instance] = _Loss(f"{gateway.id} was suspected by the mgr before", now, None, now,
-                                                       inherited=True)
+                self._losses[gateway.instance] = _Loss(f"{gateway.id} was suspected {when}", now, None, now,
+                                                       inherited=not self._repaired)
         for group in found.ana_groups:
             begun = {Phase.FENCING: Kind.FAILOVER, Phase.DRAINING: Kind.HANDOVER, Phase.PROMOTING: Kind.START}
             if group.phase not in begun:
                 continue
             source = group.holder or min(group.writers - {group.incoming}, default=None)
-            self._open[group.id] = _Open(begun[group.phase], group.id, now, "begun under the mgr before",
-                                         str(source or ""), str(group.incoming or ""), inherited=True,
+            self._open[group.id] = _Open(begun[group.phase], group.id, now, f"begun {when}",
+                                         str(source or ""), str(group.incoming or ""), inherited=not self._repaired,
                                          waits_for=set(group.writers))
 
     def _compare(self, before: Map, after: Map, now: float) -> None:

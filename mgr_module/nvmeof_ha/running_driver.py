@@ -35,7 +35,8 @@ class RunningDriver:
         self._requests = itertools.count(NOBODY + 1)
         self._waiters: Dict[int, SimpleQueue] = {}
         self._io = RadosIo(cluster, self._slot.put, f"nvmeof_ha.{key}")
-        self.history = History(key, records, log, lambda name, value: self._driver.keep(name, value))
+        self.history = History(key, records, log, lambda name, value: self._driver.keep(name, value),
+                               repaired=repair_with is not None)
         self._driver = GroupDriver(key, identity, mon, osd_dumps, records, options, log, self._io, self._slot.put, self._answer,
                                    watch=self.history.watch, repair_with=repair_with)
         self._slot.turns = self._body()

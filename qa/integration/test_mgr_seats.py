@@ -179,6 +179,8 @@ def test_lost_seats_are_rebuilt_when_an_operator_says_so_and_all_who_may_write_a
         assert all(address in blocked for g in before.gateways for address in g.addresses)
     with Peer(mgr, group, 'gw1'), Peer(mgr, group, 'gw2'):
         seats.wait_for(both_own, 60, 'new instances serve')
+        wait_until(lambda: 'when an operator had the group repaired' in mgr.ceph('nvmeof-ha', 'history', 'rbd', group), 30,
+                   'the history to tell of the repair')
     wait_for_no_health(mgr, LOST)
     wait_for_equal_seats(seats)
 

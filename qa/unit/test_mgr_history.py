@@ -28,9 +28,9 @@ LOG = logging.getLogger("history")
 class Recorded(Driven):
     """A driven core whose steps are recorded, into a store that outlives it."""
 
-    def __init__(self, *args: Any, store: Dict[str, str] = {}, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, store: Dict[str, str] = {}, repaired: bool = False, **kwargs: Any) -> None:
         self.store = dict(store)
-        self.history = History(KEY, Records(self.store), LOG, self.store.__setitem__)
+        self.history = History(KEY, Records(self.store), LOG, self.store.__setitem__, repaired)
         super().__init__(*args, **kwargs)
 
     def stepped(self, event: Event) -> None:
@@ -280,7 +280,20 @@ def test_moves_promotions_and_suspicions_of_another_mgr_are_ended_too():
     records = {r.ana_group: r for r in mgr.history.records}
     assert [(records[n].kind, records[n].inherited) for n in (1, 2, 3)] == [
         (Kind.FAILOVER, True), (Kind.HANDOVER, True), (Kind.START, True)]
-    assert records[1].cause == "gw1 was suspected by the mgr before" and phases(records[1])[0] == "departed"
+    assert records[1].cause == "gw1 was suspected under the mgr before" and phases(records[1])[0] == "departed"
+    assert records[2].cause == records[3].cause == "begun under the mgr before"
+
+
+def test_what_a_repair_begins_is_recorded_as_begun_by_it_and_not_by_another_mgr():
+    gateways = (serving(GW1, availability=Availability.SUSPECT), serving(GW2))
+    groups = (ana_group(1, Phase.ACTIVE, GW1), ana_group(2, Phase.PROMOTING, GW2))
+    mgr = Recorded(stored_map(gateways, groups), ballot=2, repaired=True)
+    mgr.silent = frozenset({"gw1"})
+    mgr.wait(8)
+    lost, promoted = mgr.newest(1), mgr.newest(2)
+    assert lost.cause == "gw1 was suspected when an operator had the group repaired"
+    assert promoted.cause == "begun when an operator had the group repaired"
+    assert not lost.inherited and not promoted.inherited and "another mgr" not in promoted.sentence()
 
 
 def test_the_newest_200_survive_in_pages_that_are_written_over_and_a_damaged_page_costs_its_own_only():
