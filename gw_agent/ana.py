@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 READ_TIMEOUT_S = 3.0
 ADDRESS_FIELDS = ("trtype", "adrfam", "traddr", "trsvcid")
 READ_ATTEMPTS = 5
-AT_ONCE = 8
+SUBSYSTEMS_AT_ONCE = 8
 """Subsystems whose ANA states are read in one write where nothing waits for them: the target tells of 64 of them for 10 ms,
 in which it does no I/O (measured, SPDK v26.05, 32 ANA groups)."""
 
@@ -107,8 +107,9 @@ class AnaStates:
         self._reads += 1
         number, asked_nqns = self._reads, self._nqns
         listeners: List[Any] = []
-        for first in range(0, len(asked_nqns), AT_ONCE):
-            replies = await self._rpc.pipeline(target_state.get_listeners(asked_nqns[first:first + AT_ONCE]), READ_TIMEOUT_S)
+        for first in range(0, len(asked_nqns), SUBSYSTEMS_AT_ONCE):
+            together = asked_nqns[first:first + SUBSYSTEMS_AT_ONCE]
+            replies = await self._rpc.pipeline(target_state.get_listeners(together), READ_TIMEOUT_S)
             for reply in replies:
                 if isinstance(reply, RpcUnreachable):
                     raise reply   # a target that answers nothing is not asked for the others

@@ -23,7 +23,7 @@ from nvmeof_ha_core.model import Instance
 log = logging.getLogger(__name__)
 
 LOOK_S = 1.0
-AT_ONCE = 4
+CONTEXTS_AT_ONCE = 4
 """So many contexts are asked together: this process wakes up once for them, which costs more than to ask (0.68 ms for each of 16
 that are asked one by one, 0.30 four by four, 0.16 all together; measured). More would hold up I/O that hosts wait for."""
 PAUSE_FACTOR = 20
@@ -75,7 +75,7 @@ class StuckWatch:
             instance, contexts = self._served()
             if instance is not None and instance != self._instance:
                 self._begin(instance)
-            turns = math.ceil(len(contexts) / AT_ONCE)
+            turns = math.ceil(len(contexts) / CONTEXTS_AT_ONCE)
             await asyncio.gather(asyncio.sleep(LOOK_S), *(
                 self._list(context, LOOK_S * (number % turns) / turns) for number, context in enumerate(contexts)))
             now = self._loop.time()

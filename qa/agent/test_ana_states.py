@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gw_agent.ana import AT_ONCE, AnaStates
+from gw_agent.ana import SUBSYSTEMS_AT_ONCE, AnaStates
 from gw_agent.json_rpc import RpcTimeout
 from gw_agent.spdk_rpc import Request
 from nvmeof_ha_core.gateway import MIXED, OPTIMIZED
 
-NQNS = [f"nqn.2016-06.io.spdk:many{number:02}" for number in range(2 * AT_ONCE + 3)]
+NQNS = [f"nqn.2016-06.io.spdk:many{number:02}" for number in range(2 * SUBSYSTEMS_AT_ONCE + 3)]
 
 
 class Target:
@@ -49,14 +49,14 @@ def test_all_subsystems_are_read_a_few_at_a_time_and_a_target_that_answers_nothi
         target.asked.clear()
         target.states = dict.fromkeys(NQNS, "optimized")
         assert await ana.read_states() and ana.states == {1: OPTIMIZED}
-        assert target.asked == [AT_ONCE, AT_ONCE, 3]
+        assert target.asked == [SUBSYSTEMS_AT_ONCE, SUBSYSTEMS_AT_ONCE, 3]
         target.states[NQNS[-1]] = "inaccessible"
         assert await ana.read_states() and ana.states == {1: MIXED}
         target.frozen = True
         target.asked.clear()
         with pytest.raises(RpcTimeout):
             await ana.read_states()
-        assert target.asked == [AT_ONCE]
+        assert target.asked == [SUBSYSTEMS_AT_ONCE]
     asyncio.run(use())
 
 

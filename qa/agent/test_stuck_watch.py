@@ -18,7 +18,7 @@ from gw_agent import context_requests, rados_watch
 from gw_agent.context_requests import NotTold
 from gw_agent.io_progress import PROMPT_S, Place
 from gw_agent.path_probe import PathProbe
-from gw_agent.stuck_watch import AT_ONCE, LONGEST_PAUSE_S, LOOK_S, StuckWatch
+from gw_agent.stuck_watch import CONTEXTS_AT_ONCE, LONGEST_PAUSE_S, LOOK_S, StuckWatch
 from nvmeof_ha_core.model import Instance
 from running_target import gateway_settings
 
@@ -169,7 +169,7 @@ def test_a_context_that_waits_for_nothing_is_asked_more_seldom_than_one_that_wai
     asyncio.run(pauses_s(lambda found: any(pause < 0.75 * LONGEST_PAUSE_S for pause in found)))
 
 
-@pytest.mark.parametrize("count", [1, AT_ONCE, AT_ONCE + 1, 32])
+@pytest.mark.parametrize("count", [1, CONTEXTS_AT_ONCE, CONTEXTS_AT_ONCE + 1, 32])
 def test_each_look_asks_every_context_and_only_a_few_of_them_together(connected, cluster, tmp_path, monkeypatch, count):
     contexts = tuple(f"nvmeof_ha.{number}" for number in range(count))
     asked: List[Tuple[float, str]] = []
@@ -191,7 +191,7 @@ def test_each_look_asks_every_context_and_only_a_few_of_them_together(connected,
     asyncio.run(body())
     assert sorted(context for _, context in asked[:count]) == sorted(contexts)
     together = [list(some) for _, some in itertools.groupby(sorted(asked[:count]), key=lambda one: one[0])]
-    assert max(map(len, together)) <= AT_ONCE and len(together) == math.ceil(count / AT_ONCE)
+    assert max(map(len, together)) <= CONTEXTS_AT_ONCE and len(together) == math.ceil(count / CONTEXTS_AT_ONCE)
     assert all(0 <= delay_s < LOOK_S for delay_s, _ in asked)
 
 
