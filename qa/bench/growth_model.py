@@ -361,7 +361,10 @@ class Model:
 
     def _burst(self) -> None:
         pause_s = self.shape.burst_s * (1 - self.shape.burst_share) / self.shape.burst_share * (0.5 + self.random.random())
-        self.interpreter.ask(Part.OTHER_MODULE, self.shape.burst_s, lambda _: self.world.at(self.world.now + pause_s, self._burst))
+
+        def over(_begun: float) -> None:
+            self.world.at(self.world.now + pause_s, self._burst)
+        self.interpreter.ask(Part.OTHER_MODULE, self.shape.burst_s, over)
 
     def used(self) -> Dict[str, float]:
         """Of each resource so far, in seconds of all of it."""

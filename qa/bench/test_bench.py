@@ -52,6 +52,14 @@ def test_gateways_of_a_fleet_that_were_held_up_together_do_not_beacon_together_e
         assert sorted(round((beat - due) / BEACON_S, 6) % 1 for beat, due in zip(beats, due_s)) == [0.0] * 50
 
 
+def test_acks_are_measured_when_those_that_the_scrape_before_held_up_are_over(monkeypatch):
+    done = []
+    monkeypatch.setattr(capacity, '_lateness', lambda _cluster: done.append('scraped') or {0.1: len(done)})
+    monkeypatch.setattr(capacity.time, 'sleep', done.append)
+    capacity._with_lateness(None, lambda: done.append('measured') or {})
+    assert done == ['scraped', capacity.SCRAPED_S, 'measured', 'scraped'] and capacity.SCRAPED_S > 1.0
+
+
 @pytest.mark.timeout(600)
 def test_a_fleet_of_gateways_settles_and_its_beacons_are_answered(two, say):
     figures = capacity.measured(two.cluster, say, sizes=(3,), seconds=2.0, warm_s=0.0)
