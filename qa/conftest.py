@@ -67,6 +67,18 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, say: Callable[[str], None]
         pytest.fail('\n'.join(replayed.violations), pytrace=False)
 
 
+@pytest.fixture(autouse=True)
+def whole_cluster(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A daemon of the shared cluster that ended by itself is an error of the test that ran, and not of a later one."""
+    yield
+    if 'cluster' in request.fixturenames:
+        shared: Cluster = request.getfixturevalue('cluster')
+        dead = [daemon for daemon in shared.daemons.values() if not daemon.alive()]
+        for daemon in dead:
+            daemon.restart()
+        assert not dead, '\n'.join(f'{daemon.name} had ended by itself\n{daemon.log_tail()}' for daemon in dead)
+
+
 @pytest.fixture(scope='session')
 def nvmf_tgt() -> Path:
     """The target program: $NVMF_TGT, or the stand-in."""

@@ -48,7 +48,7 @@ def test_an_image_written_by_a_cephx_user_survives_the_death_and_return_of_an_os
                 wait_until(lambda: cluster.ceph_json('osd', 'stat')['num_up_osds'] == 2, 60, 'osd.0 down')
                 image.write(BLOCK, 4 << 20)
                 cluster.daemons['osd.0'].restart()
-                wait_until(lambda: cluster.ceph_json('osd', 'stat')['num_up_osds'] == 3, 60, 'osd.0 up')
+                wait_until(cluster.is_clean, 120, 'osd.0 up, and refilled')
                 assert image.read(0, len(BLOCK)) == BLOCK
                 assert image.read(4 << 20, len(BLOCK)) == BLOCK
             rbd.RBD().remove(pool, 'survivor')

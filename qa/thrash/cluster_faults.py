@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from typing import Any, Callable, Dict, List
 
-from testbed.cluster import Cluster, CommandFailed
+from testbed.cluster import CommandFailed
 from testbed.daemon import Daemon
 from testbed.waiting import wait_until
 
@@ -77,7 +77,7 @@ class ClusterFaults(GatewayFaults):
             return self.daemons('mon')[0]
 
     def _wait_clean(self) -> None:
-        wait_until(lambda: self.hurry.is_set() or is_clean(self.cluster), MEND_S, 'all placement groups to be clean',
+        wait_until(lambda: self.hurry.is_set() or self.cluster.is_clean(ANSWER_S), MEND_S, 'all placement groups to be clean',
                    interval_s=1.0, not_yet=(CommandFailed,))
 
     def _kill_for_a_while(self, daemons: List[Daemon], act: Callable[[], object] = lambda: None) -> None:
@@ -145,14 +145,6 @@ class ClusterFaults(GatewayFaults):
                 return True
             wait_until(back, MEND_S, f'the mons to take osd.{number} in', interval_s=1.0, not_yet=(CommandFailed,))
         self._wait_clean()
-
-
-def is_clean(cluster: Cluster) -> bool:
-    """All OSDs are up, and every object is there as often as it should be. Raises CommandFailed."""
-    states = cluster.ceph_json('pg', 'stat', timeout_s=ANSWER_S)['pg_summary']['num_pg_by_state']
-    osds = [name for name in cluster.daemons if name.startswith('osd.')]
-    up = cluster.ceph_json('osd', 'stat', timeout_s=ANSWER_S)['num_up_osds'] == len(osds)
-    return up and all(state['name'].startswith('active+clean') for state in states)
 
 
 ACTS: Dict[str, Callable[[ClusterFaults], None]] = {

@@ -14,7 +14,7 @@ from testbed.stage import Stage
 from testbed.waiting import WaitTimeout
 
 from . import breaking, schedule
-from .cluster_faults import is_clean
+from .cluster_faults import ANSWER_S
 from .evidence import Evidence
 from .links import Links
 from .result import Finding, Result
@@ -114,7 +114,7 @@ class Round:
 
     def _clean(self) -> bool:
         try:
-            return is_clean(self._stage.cluster)
+            return self._stage.cluster.is_clean(ANSWER_S)
         except CommandFailed:
             return False
 

@@ -109,6 +109,9 @@ def _osd(install: CephInstall, directory: Path, run_directory: Path) -> Dict[str
         # By default one that was marked down six times within 10 minutes ends by itself.
         'osd max markdown count': 1000,
         'osd objectstore': 'memstore',
+        # By default 0.1 s for each object, as if memory were a rotating disk: an OSD that came back empty would be
+        # refilled for minutes.
+        'osd recovery sleep hdd': 0,
         'memstore device bytes': MEMSTORE_BYTES,
         'osd class dir': install.class_directory,
     }

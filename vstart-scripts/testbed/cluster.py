@@ -315,6 +315,16 @@ class Cluster:
         dump = client.mon_json('mgr dump') if client else self.ceph_json('mgr', 'dump')
         return dump['available'] and len(dump['standbys']) == len(self._mgr_names) - 1
 
+    def is_clean(self, timeout_s: float = 60) -> bool:
+        """All OSDs are up, and have told since that every object is there as often as it should be.  Raises
+        CommandFailed."""
+        osds = self.ceph_json('osd', 'dump', timeout_s=timeout_s)['osds']
+        if not all(osd['up'] for osd in osds):
+            return False
+        last_up = max(osd['up_from'] for osd in osds)   # OSD map epoch; what was told before it may not hold any more
+        return all(pg['state'].startswith('active+clean') and int(pg['reported_epoch']) >= last_up
+                   for pg in self.ceph_json('pg', 'ls', timeout_s=timeout_s)['pg_stats'])
+
     def _wait(self, condition: Callable[[], bool], timeout_s: float, what: str) -> None:
         """Wait, but not for a daemon that has died."""
         def condition_or_death() -> bool:
