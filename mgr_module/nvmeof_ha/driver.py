@@ -89,7 +89,6 @@ class GroupDriver:
         self._adopted_problems: List[str] = []
         self._hearing = Hearing(key, log, clock)
         self._pace = Pace()
-        self._published = float("-inf")
 
     # -- used by other threads --------------------------------------------------------------------------------------
 
@@ -294,7 +293,7 @@ class GroupDriver:
         beacons = [self._beacon(Heard(*heard)) for heard in self._io.routine()]
         self._decide(Tick(green_seats, tuple(filter(None, beacons))))
         self._prepare_ack()
-        if not rest.in_order(self._state) or self._clock() - self._published >= PUBLISH_S:
+        if not rest.in_order(self._state) or self._clock() - self.status.published_at >= PUBLISH_S:
             self._publish()
 
     def _poll(self) -> None:
@@ -383,7 +382,6 @@ class GroupDriver:
                                            gid=self._gid))
 
     def _publish(self, **changes: Any) -> None:
-        self._published = self._clock()
         state, seats, channel = self._state, self._seats, self._channel
         problems = self._store.problems() + self._adopted_problems
         problems += seats.problems() if seats is not None else []
@@ -401,4 +399,4 @@ class GroupDriver:
                               soft=None if state is None else state.soft, said=said,
                               green_seats=0 if channel is None else channel.green_seats(),
                               late_ticks=self._pace.late_lately, seats_lost=tuple(seats.lost()) if seats else (),
-                              **changes)
+                              published_at=self._clock(), **changes)

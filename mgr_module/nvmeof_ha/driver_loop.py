@@ -17,7 +17,7 @@ import itertools
 import logging
 import threading
 import time
-from queue import Empty, SimpleQueue
+from queue import Empty, Queue
 from typing import Any, Callable, List, Optional, Tuple
 
 from .bounded import Turns
@@ -47,7 +47,8 @@ class DriverLoop:
 
     def __init__(self, log: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
         self._log, self._clock = log, clock
-        self._queue: SimpleQueue[Tuple[Optional[Slot], Any]] = SimpleQueue()
+        # No SimpleQueue: before Python 3.13 its `get` waits for ever when the time is up before it begins to wait.
+        self._queue: Queue[Tuple[Optional[Slot], Any]] = Queue()
         self._waits: List[Tuple[float, int, Slot]] = []
         self._numbers = itertools.count(1)
         self._thread = threading.Thread(target=self._run, name="nvmeof_ha.drivers", daemon=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import threading
-from queue import Empty, SimpleQueue
+from queue import Empty, Queue
 from typing import Any, Callable, Dict, NamedTuple, Protocol, Tuple
 
 Send = Callable[..., None]
@@ -57,7 +57,7 @@ class MonCommands:
 
     def __init__(self, send_command: Send) -> None:
         self._send_command = send_command
-        self._requests: SimpleQueue[Tuple[Dict[str, Any], Callable[[Answer], None]]] = SimpleQueue()
+        self._requests: Queue[Tuple[Dict[str, Any], Callable[[Answer], None]]] = Queue()
         threading.Thread(target=self._send_all, name="nvmeof_ha.mon", daemon=True).start()
 
     def issue(self, command: Dict[str, Any], done: Callable[[Answer], None]) -> None:
@@ -70,7 +70,7 @@ class MonCommands:
         Raises:
             MonCommandError: no answer within ``timeout_s``.
         """
-        answers: SimpleQueue[Answer] = SimpleQueue()
+        answers: Queue[Answer] = Queue()
         self.issue(command, answers.put)
         try:
             return answers.get(timeout=timeout_s)

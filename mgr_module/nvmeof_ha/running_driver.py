@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from queue import Empty, SimpleQueue
+from queue import Empty, Queue
 from typing import Any, Callable, Dict, Optional, Sequence
 
 from .bounded import Turns
@@ -33,7 +33,7 @@ class RunningDriver:
         """``cluster``: the mgr's own ``rados.Rados``.  ``repair_with``: as ``GroupDriver``'s."""
         self._slot = loop.slot()
         self._requests = itertools.count(NOBODY + 1)
-        self._waiters: Dict[int, SimpleQueue] = {}
+        self._waiters: Dict[int, Queue] = {}
         self._io = RadosIo(cluster, self._slot.put, f"nvmeof_ha.{key}")
         self.history = History(key, records, log, lambda name, value: self._driver.keep(name, value),
                                repaired=repair_with is not None)
@@ -72,7 +72,7 @@ class RunningDriver:
     def request(self, make: Callable[[int], Command], timeout_s: float) -> Optional[Reply]:
         """Give a command to the core and wait for its reply; None: it did not come in time."""
         request_id = next(self._requests)
-        replies: SimpleQueue[Reply] = SimpleQueue()
+        replies: Queue[Reply] = Queue()
         self._waiters[request_id] = replies
         self._slot.put(make(request_id))
         try:

@@ -16,7 +16,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from functools import partial
-from queue import Empty, SimpleQueue
+from queue import Empty, Queue
 from typing import Any, Callable, Dict, List, Optional
 
 from mgr_module import MgrStandbyModule
@@ -127,7 +127,7 @@ class Lookout:
     def __init__(self, name: str, connection: Connection, log: logging.Logger) -> None:
         self._name, self._connection, self._log = name, connection, log
         self.trace = StandbyTrace(f"standby/{name}", log, False)
-        self._queue: SimpleQueue[Any] = SimpleQueue()
+        self._queue: Queue[Any] = Queue()
         self._io: Optional[StandbyIo] = None
         self._mon = MonCommands(connection.send_command)
         self._state = standby.begin(options.STANDBY_FAIL_INTERVAL_S, time.monotonic())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Mapping, Optional, Tuple
 
@@ -21,7 +22,8 @@ class Status:
     ``seats_close``: see ``seat_placement.py``.  ``mass_silence``: most gateways fell silent together.
     ``exposed``: what gateways say is open to anybody.  ``soft``: what the core knows beside the map, as of the last
     step.  ``said``: by gateway id.  ``green_seats``: through how many seats this mgr hears.  ``late_ticks``: of the last
-    minute.  ``seats_lost``: what became of seats whose content is certainly gone.
+    minute.  ``seats_lost``: what became of seats whose content is certainly gone.  ``published_at``: monotonic seconds; a
+    driver that runs publishes each second at least.
     """
 
     committed: Optional[Map] = None
@@ -41,6 +43,7 @@ class Status:
     green_seats: int = 3
     late_ticks: int = 0
     seats_lost: Tuple[str, ...] = ()
+    published_at: float = -math.inf
 
     @property
     def most_seats_lost(self) -> bool:

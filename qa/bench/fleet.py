@@ -12,7 +12,7 @@ import heapq
 import secrets
 import time
 from functools import partial
-from queue import Empty, SimpleQueue
+from queue import Empty, Queue
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import rados
@@ -125,7 +125,7 @@ class Fleet:
         self._ioctx = client.open_ioctx(pool)
         self._ioctx.set_namespace(seat_names.NAMESPACE)
         self.reads = True
-        self._queue: SimpleQueue[Any] = SimpleQueue()
+        self._queue: Queue[Any] = Queue()
         self._due: List[Tuple[float, int, FleetGateway]] = []
         self._watches: List[Any] = []
         self._ended = False

@@ -12,7 +12,7 @@ import threading
 import time
 from contextlib import contextmanager
 from functools import partial
-from queue import Empty, SimpleQueue
+from queue import Empty, Queue
 from typing import Callable, Dict, FrozenSet, Iterator, List, Optional, Tuple
 
 import rados
@@ -79,7 +79,7 @@ class SeatReader:
 
     def agreed_soon(self, within_s: float) -> Optional[Map]:
         """The same, from those seats that answer by then: a stalled placement group delays nobody."""
-        answers: 'SimpleQueue[Tuple[int, rados.Completion, Iterator, rados.ReadOp]]' = SimpleQueue()
+        answers: 'Queue[Tuple[int, rados.Completion, Iterator, rados.ReadOp]]' = Queue()
         for seat, name in enumerate(self.names):
             read_op = rados.ReadOp()
             read_op.create()
@@ -105,7 +105,7 @@ class SeatReader:
         return wait_until(look, timeout_s, what, interval_s=0.05, not_yet=(rados.ObjectNotFound,))
 
 
-def _answered(answers: 'SimpleQueue', seat: int, values: Iterator, read_op: rados.ReadOp,
+def _answered(answers: 'Queue', seat: int, values: Iterator, read_op: rados.ReadOp,
               completion: rados.Completion) -> None:
     answers.put((seat, completion, values, read_op))
 

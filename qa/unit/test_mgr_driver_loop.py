@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from pathlib import Path
 from typing import Any, Iterator, List
 
 import pytest
 
+from nvmeof_ha import driver_loop
 from nvmeof_ha.bounded import Turns
 from nvmeof_ha.driver_loop import DriverLoop, Slot
 from testbed.waiting import wait_until
@@ -96,3 +98,23 @@ def test_one_that_fails_ends_alone(loop, caplog):
     assert slot(loop, failing()).ended.wait(LIMIT_S)
     other.put("end")
     assert other.ended.wait(LIMIT_S) and "a defect" in caplog.text
+
+
+def test_the_module_uses_no_queue_that_may_wait_for_ever():
+    texts = {path.name: path.read_text() for path in Path(driver_loop.__file__).parent.rglob("*.py")}
+    assert len(texts) > 40 and not [name for name, text in texts.items() if "SimpleQueue(" in text]
+
+
+def test_the_shortest_waits_end_too(loop):
+    """`SimpleQueue.get` of Python before 3.13 waits for ever when its time is up before it begins to wait."""
+    rounds: List[int] = []
+
+    def waiting() -> Turns[None]:
+        for number in range(30000):
+            hasty.put('news')
+            assert (yield LIMIT_S * 10) == 'news'
+            assert (yield number % 7 * 5e-7) is None
+            rounds.append(number)
+    hasty = slot(loop, waiting())
+    assert hasty.ended.wait(LIMIT_S), f'it waits for ever after {len(rounds)} waits'
+    assert len(rounds) == 30000

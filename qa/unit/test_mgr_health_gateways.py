@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any, Callable, Dict, List
 
@@ -49,7 +50,7 @@ def look(status: Status, *at: float, health: Any = None, mgr: MgrView = MgrView(
 
 
 def status(gateway_map: Map = PAIR, **more: Any) -> Status:
-    return Status(committed=gateway_map, running=True, **{'soft': Soft(), **more})
+    return Status(committed=gateway_map, running=True, **{'soft': Soft(), 'published_at': math.inf, **more})
 
 
 def says(**notes: Any) -> Status:

@@ -10,7 +10,7 @@ import pytest
 from nvmeof_ha import options, seat_names
 from nvmeof_ha.core.model import AnaGroup, Availability, Gateway, Instance, Map, Subsystem
 from nvmeof_ha.core.timing import Timing
-from nvmeof_ha.health import DELETING_S, NOT_RUNNING_S, UNSERVED_S, Health
+from nvmeof_ha.health import DELETING_S, NOT_RUNNING_S, STUCK_S, UNSERVED_S, Health
 from nvmeof_ha.kv_records import GroupKey
 from nvmeof_ha.seat_names import Placed
 from nvmeof_ha.status import Status
@@ -66,7 +66,7 @@ def checks(status: Status, *at: float, option_problem: str = '') -> dict:
 
 
 def running(gateway_map: Map, **more: object) -> Status:
-    return Status(committed=gateway_map, running=True, **more)
+    return Status(committed=gateway_map, running=True, **{'published_at': 1000.0, **more})
 
 
 def test_a_healthy_pair_raises_nothing():
@@ -125,6 +125,14 @@ def test_a_driver_says_why_it_does_not_run():
     assert list(checks(Status(stopped='deposed'))) == ['NVMEOF_HA_GROUP_STOPPED']
     broken = checks(Status(stopped='two holders', broken=True))['NVMEOF_HA_INVARIANT']
     assert broken['severity'] == 'error' and 'two holders' in broken['detail'][0]
+
+
+def test_a_driver_that_runs_and_does_nothing_is_an_error():
+    stuck = running(PAIR, published_at=100.0)
+    assert checks(stuck, 100 + STUCK_S - 1) == {}
+    found = checks(stuck, 100 + STUCK_S)['NVMEOF_HA_GROUP_STOPPED']
+    assert found['severity'] == 'error' and 'rbd/g1: its driver has done nothing' in found['detail'][0]
+    assert not checks(Status(stopped='deposed', published_at=0.0), 1000.0)['NVMEOF_HA_GROUP_STOPPED']['detail'][1:]
 
 
 def test_failed_fences_bad_beacons_bad_options_and_open_doors_are_shown_with_their_texts():

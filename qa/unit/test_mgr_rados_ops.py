@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from queue import SimpleQueue
+from queue import Queue
 from typing import Any, List
 
 import pytest
@@ -29,7 +29,7 @@ def cluster() -> Any:
 
 
 def test_an_operation_is_outstanding_until_its_answer_was_taken_from_the_queue(cluster):
-    queue: SimpleQueue = SimpleQueue()
+    queue: Queue = Queue()
     io, ended = RadosIo(cluster, queue.put, "test"), []  # type: ignore[var-annotated]
     io.wait_for_latest_osdmap(ended.append)
     assert io.outstanding == 1
@@ -39,7 +39,7 @@ def test_an_operation_is_outstanding_until_its_answer_was_taken_from_the_queue(c
 
 
 def test_an_operation_that_ends_in_time_is_waited_for(cluster):
-    queue: SimpleQueue = SimpleQueue()
+    queue: Queue = Queue()
     io = RadosIo(cluster, queue.put, "test")
     ended: List[Any] = []
     io.wait_for_latest_osdmap(ended.append)
@@ -48,7 +48,7 @@ def test_an_operation_that_ends_in_time_is_waited_for(cluster):
 
 
 def test_an_operation_that_hangs_is_given_up_and_reported(cluster):
-    queue: SimpleQueue = SimpleQueue()
+    queue: Queue = Queue()
     io = RadosIo(cluster, queue.put, "test")
     io.wait_for_latest_osdmap(lambda _result: None)
     assert not io.let_operations_end(queue, 0.05)

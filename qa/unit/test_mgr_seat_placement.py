@@ -122,10 +122,10 @@ def test_mons_that_do_not_answer_change_nothing_and_are_asked_again_after_the_ne
 
 def test_seats_that_stay_close_are_a_warning_and_those_of_a_moment_are_not():
     health, key = Health(), GroupKey(POOL, GROUP)
-    close = {key: Status(running=True, seats_close="seats a (2.a) and b (2.b) both hold node2")}
+    close = {key: Status(running=True, published_at=1000.0, seats_close="seats a (2.a) and b (2.b) both hold node2")}
     assert not health.checks(close, "", 0.0)
     assert not health.checks(close, "", SEATS_CLOSE_S - 1)
-    assert not health.checks({key: Status(running=True)}, "", SEATS_CLOSE_S)
+    assert not health.checks({key: Status(running=True, published_at=1000.0)}, "", SEATS_CLOSE_S)
     assert not health.checks(close, "", SEATS_CLOSE_S + 1)
     said = health.checks(close, "", 2 * SEATS_CLOSE_S + 1)["NVMEOF_HA_SEATS_CLOSE"]
     assert said["severity"] == "warning"

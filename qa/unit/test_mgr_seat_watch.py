@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import threading
-from queue import Empty, SimpleQueue
+from queue import Empty, Queue
 from typing import Any, Callable, List
 
 import pytest
@@ -61,7 +61,7 @@ class Driver:
     """Its queue, and the time that it sees."""
 
     def __init__(self, place: Place) -> None:
-        self.queue: SimpleQueue = SimpleQueue()
+        self.queue: Queue = Queue()
         self.now = 100.0
         self.io = RadosIo(None, self.queue.put, 'test')
         self.routine: List[Any] = []
