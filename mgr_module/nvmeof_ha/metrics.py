@@ -1,6 +1,6 @@
 """What Prometheus is told of all gateway groups: a pure function from what is published to text.
 
-``exposition(groups, mgrs, checks, now)`` makes the text, ``Module.metrics_text()`` calls it for the module's own port
+``exposition(groups, mgrs, checks, now, pause)`` makes the text, ``Module.metrics_text()`` calls it for the module's own port
 (``/metrics``), ``CONTENT_TYPE`` goes with it.  Names are ``nvmeof_ha_*``, labels ``pool`` and ``group``, and
 ``ana_group``, ``gateway`` or ``seat`` where it is of one.  Promises: counters and histograms only grow while this
 mgr is the active one, and begin at 0 with it; what is not known has no sample.
@@ -18,6 +18,7 @@ from .hearing import Said
 from .kv_records import GroupKey
 from .measures import Durations, Measured, Totals
 from .metrics_text import CONTENT_TYPE, Family, Labels, Samples
+from .pauses import Pause, no_pause
 from .reasons import Known, recent_flaps
 from .status import Status
 from .transitions import Kind, Outcome
@@ -82,9 +83,10 @@ IO = _gauge("gateway_io_operations_per_second", "I/O that the gateway's target c
 GATEWAY_RELEASE = _gauge("gateway_release_info", "Release of the gateway's agent, in the label")
 
 
-def exposition(groups: Mapping[GroupKey, Seen], mgrs: MgrView, checks: Checks, now: float) -> List[bytes]:
+def exposition(groups: Mapping[GroupKey, Seen], mgrs: MgrView, checks: Checks, now: float,
+               pause: Pause = no_pause) -> List[bytes]:
     """``checks``: as they are shown.  ``now``: monotonic seconds."""
-    samples = Samples()
+    samples = Samples(pause)
     samples.add(RELEASE_INFO, {"release": RELEASE}, 1)
     if mgrs.standbys is not None:
         samples.add(STANDBYS, {}, mgrs.standbys)

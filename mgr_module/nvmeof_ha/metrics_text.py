@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Dict, List, Mapping, NamedTuple
 
 from .measures import Durations
+from .pauses import Pause, no_pause
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -30,7 +31,8 @@ class Family(NamedTuple):
 class Samples:
     """Collects samples, by family."""
 
-    def __init__(self) -> None:
+    def __init__(self, pause: Pause = no_pause) -> None:
+        self._pause = pause
         self._blocks: Dict[Family, List[bytearray]] = {}
 
     def add(self, family: Family, labels: Labels, value: float) -> None:
@@ -55,6 +57,7 @@ class Samples:
         if len(blocks[-1]) >= BLOCK_BYTES:
             blocks.append(bytearray())
         blocks[-1].extend(line.encode())
+        self._pause()
 
     def blocks(self) -> List[bytes]:
         """The text, in pieces of little more than ``BLOCK_BYTES``."""

@@ -23,6 +23,7 @@ from .health_mgr import MgrView, MgrWatch
 from .kv_records import CREATING, GroupKey, GroupRecord, RecordError, Records, encode_group, put_command, remove_command
 from .mon import MonCommandError, MonCommands
 from .osd_dumps import OsdDumps
+from .pauses import Pause
 from .running_driver import RunningDriver
 from .takeover import Identity
 from .web import WebServer
@@ -208,12 +209,12 @@ class Module(MgrModule):
                 level = self.ClusterLogPrio.WARN if ended.unplanned else self.ClusterLogPrio.INFO
                 self.cluster_log("cluster", level, f"nvmeof_ha {key}: {ended.sentence()}")
 
-    def metrics_text(self) -> List[bytes]:
+    def metrics_text(self, pause: Pause) -> List[bytes]:
         """For ``/metrics``; called by any thread, waits for nobody."""
         with self._lock:
             drivers = dict(self._drivers)
         seen = {key: metrics.Seen(d.status, d.measured(), d.history.totals) for key, d in drivers.items()}
-        return metrics.exposition(seen, self._mgrs, self._shown_checks or {}, time.monotonic())
+        return metrics.exposition(seen, self._mgrs, self._shown_checks or {}, time.monotonic(), pause)
 
     def _report_health(self) -> None:
         self._mgrs = self._mgr_watch.view()

@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Tuple
 from urllib.parse import urlsplit
 
 from .metrics_text import CONTENT_TYPE
+from .pauses import Pause
 from .web_feed import Feed
 from .web_maker import Closed, Maker
 
@@ -71,7 +72,7 @@ class _Application:
 class StatusSite(_Application):
     """The page, what it is told (``/events``), the same once as JSON (``/api/status``), and ``/metrics``."""
 
-    def __init__(self, feed: Feed, metrics: Callable[[], List[bytes]] = list) -> None:
+    def __init__(self, feed: Feed, metrics: Callable[[Pause], List[bytes]] = lambda _pause: []) -> None:
         """``metrics``: makes the text for Prometheus, in pieces."""
         self._metrics_text = metrics
         self._feed = feed
@@ -115,9 +116,9 @@ class StatusSite(_Application):
         return self._made(CONTENT_TYPE, self._metrics_text)
 
     def _status(self) -> Answer:
-        return self._made(JSON, lambda: [self._feed.answer()])
+        return self._made(JSON, lambda pause: [self._feed.answer(pause)])
 
-    def _made(self, kind: str, make: Callable[[], List[bytes]]) -> Answer:
+    def _made(self, kind: str, make: Callable[[Pause], List[bytes]]) -> Answer:
         try:
             return Answer("200 OK", kind, self._maker.made(make))
         except Closed:

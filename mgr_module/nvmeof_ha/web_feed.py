@@ -12,6 +12,8 @@ import threading
 import time
 from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Protocol, Set
 
+from .pauses import Pause, Pauses, paced
+
 MOST_STREAMS = 24
 FRESH_S = 1.0
 """Ages and waiting times are told this often although nothing happened."""
@@ -26,9 +28,9 @@ class Source(Protocol):
     """What is shown.  Marks are compared with ``==``: while one stays the same, what it stands for is not made anew."""
 
     def status_mark(self) -> Any: ...
-    def status(self) -> Dict[str, Any]: ...
+    def status(self, pause: Pause) -> Dict[str, Any]: ...
     def history_mark(self) -> Any: ...
-    def history(self) -> Dict[str, Any]: ...
+    def history(self, pause: Pause) -> Dict[str, Any]: ...
 
 
 class _Frame(NamedTuple):
@@ -36,9 +38,24 @@ class _Frame(NamedTuple):
     text: bytes
 
 
-def frame(event: str, value: Any) -> bytes:
+def frame(event: str, text: str) -> bytes:
     """One event; JSON in ASCII holds no end of line."""
-    return f"event: {event}\ndata: {json.dumps(value, separators=(',', ':'))}\n\n".encode()
+    return f"event: {event}\ndata: {text}\n\n".encode()
+
+
+def as_json(value: Dict[str, Any], pause: Pause) -> str:
+    """In ASCII.  What its lists have in them is encoded piece by piece: while the encoder runs, nothing else does."""
+    def members() -> Iterator[str]:
+        for name, member in value.items():
+            if isinstance(member, list):
+                yield f"{_json(name)}:[{','.join(_json(item) for item in paced(member, pause))}]"
+            else:
+                yield f"{_json(name)}:{_json(member)}"
+    return "{" + ",".join(members()) + "}"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 class Feed:
@@ -58,7 +75,7 @@ class Feed:
 
     def look(self) -> None:
         """Tell those who listen what is new."""
-        began = self._clock()
+        began, pauses = self._clock(), Pauses()
         with self._news:
             if not self._streams:
                 self._frames, self._marks = {}, {}  # else who comes next would first be told what was
@@ -68,12 +85,12 @@ class Feed:
         status_mark, history_mark = self._source.status_mark(), self._source.history_mark()
         if status_mark != self._marks.get("status") or began >= self._status_at + FRESH_S:
             self._status_at = began
-            self._publish("status", status_mark, self._source.status())
+            self._publish("status", status_mark, as_json(self._source.status(pauses), pauses))
         if "history" not in self._marks or history_mark != self._marks["history"]:
-            self._publish("history", history_mark, self._source.history())
-        self._rest_until = began + REST * (self._clock() - began)
+            self._publish("history", history_mark, as_json(self._source.history(pauses), pauses))
+        self._rest_until = began + REST * (self._clock() - began - pauses.paused_s)
 
-    def _publish(self, event: str, mark: Any, value: Dict[str, Any]) -> None:
+    def _publish(self, event: str, mark: Any, value: str) -> None:
         text = frame(event, value)
         with self._news:
             self._number += 1
@@ -116,13 +133,13 @@ class Feed:
     def _newer(self, number: int) -> list:
         return sorted(f for f in self._frames.values() if f.number > number)
 
-    def answer(self) -> bytes:
+    def answer(self, pause: Pause) -> bytes:
         """Status and history as one JSON object, at most ``FRESH_S`` old."""
         with self._making_answer:
             now = self._clock()
             if now >= self._answer_at + FRESH_S:
-                value = {**self._source.status(), "history": self._source.history()["groups"]}
-                self._answer, self._answer_at = json.dumps(value).encode(), now
+                value = {**self._source.status(pause), "history": self._source.history(pause)["groups"]}
+                self._answer, self._answer_at = as_json(value, pause).encode(), now
             return self._answer
 
 

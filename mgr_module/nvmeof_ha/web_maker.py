@@ -11,6 +11,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Callable, Optional, TypeVar
 
+from .pauses import Pause, Pauses
+
 Made = TypeVar("Made")
 
 
@@ -44,8 +46,8 @@ class Maker:
         if thread is not None:
             thread.calls.shutdown()
 
-    def made(self, make: Callable[[], Made]) -> Made:
-        """What ``make`` returns; raises what it raises, or ``Closed``."""
+    def made(self, make: Callable[[Pause], Made]) -> Made:
+        """What ``make`` returns, which is to pause; raises what it raises, or ``Closed``."""
         with self._lock:
             thread = self._thread
             if thread is None:
@@ -54,7 +56,7 @@ class Maker:
         return soon.result()
 
 
-def _unless_closing(thread: _Thread, make: Callable[[], Made]) -> Made:
+def _unless_closing(thread: _Thread, make: Callable[[Pause], Made]) -> Made:
     if thread.closing:
         raise Closed
-    return make()
+    return make(Pauses())

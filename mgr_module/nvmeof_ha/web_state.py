@@ -18,6 +18,7 @@ from typing import Any, Callable, Dict, List, Mapping, Tuple
 from . import queries, transitions
 from .commands import Groups
 from .kv_records import GroupKey
+from .pauses import Pause, paced
 from .running_driver import RunningDriver
 
 MOST_RECORDS = 400
@@ -34,8 +35,9 @@ class Shown:
         return self._checks(), [(key, None if status.committed is None else status.committed.version, status.running,
                                  status.stopped, status.waiting_for) for key, status in statuses]
 
-    def status(self) -> Dict[str, Any]:
-        groups = [queries.overview_of(self._groups, key, patience_s=0.0) for key in self._groups.records.groups()]
+    def status(self, pause: Pause) -> Dict[str, Any]:
+        groups = [queries.overview_of(self._groups, key, patience_s=0.0)
+                  for key in paced(self._groups.records.groups(), pause)]
         health = [{"code": code, "severity": check["severity"], "summary": check["summary"],
                    "detail": list(check["detail"])} for code, check in self._checks().items()]
         return {"at": round(time.time(), 3), "mgr": self._mgr, "health": health,
@@ -45,12 +47,12 @@ class Shown:
         return [(key, records[-1].number) for key, driver in self._drivers()
                 for records in [driver.history.records] if records]
 
-    def history(self) -> Dict[str, Any]:
+    def history(self, pause: Pause) -> Dict[str, Any]:
         drivers = self._drivers()
         most = max(FEWEST_RECORDS, MOST_RECORDS // max(1, len(drivers)))
         return {"groups": [{"pool": key.pool, "group": key.group,
                             "records": [transitions.shown(r) for r in driver.history.records[-most:]]}
-                           for key, driver in drivers]}
+                           for key, driver in paced(drivers, pause)]}
 
     def _drivers(self) -> List[Tuple[GroupKey, RunningDriver]]:
         found = [(key, self._groups.driver(key)) for key in self._groups.records.groups()]

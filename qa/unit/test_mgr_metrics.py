@@ -76,6 +76,12 @@ def test_gateways_and_ana_groups_are_told_as_they_are():
     assert found['nvmeof_ha_fence_failures'] == {(): 1} and found['nvmeof_ha_unfenced_instances'] == {(): 1}
 
 
+def test_making_the_text_may_pause_after_each_line():
+    lines: List[int] = []
+    text = b''.join(exposition({KEY: seen()}, MgrView(), {}, 100.0, lambda: lines.append(1)))
+    assert len(lines) == sum(not line.startswith(b'#') for line in text.splitlines()) > 50
+
+
 def every_sample() -> List[Any]:
     """One of each kind, for the tests of what is made of them."""
     totals, times = Totals(), SeatTimes(Durations(), Durations())

@@ -15,17 +15,22 @@ from urllib.parse import urlsplit
 from wsgiref.util import setup_testing_defaults
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nvmeof_ha import options
 from nvmeof_ha.health import NOT_RUNNING_S, Health
 from nvmeof_ha.options import WebOptions
+from nvmeof_ha.pauses import Pause, Pauses, no_pause
 from nvmeof_ha.web import STOP_S, WebServer
 from nvmeof_ha.web_app import PAGE, Signpost, StatusSite
-from nvmeof_ha.web_feed import FRESH_S, MOST_STREAMS, REST, Feed, frame
+from nvmeof_ha.web_feed import FRESH_S, MOST_STREAMS, REST, Feed, as_json, frame
 from nvmeof_ha.web_maker import Closed, Maker
 from testbed.waiting import wait_until
 
 LOG = logging.getLogger('nvmeof_ha.test')
+VALUES = st.recursive(st.none() | st.booleans() | st.integers() | st.text(),
+                      lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8)
 ODD = 'gw"><script>alert(1)</script>\u2028&'
 
 
@@ -33,7 +38,7 @@ class Told:
     """A source whose values are set by the test."""
 
     def __init__(self) -> None:
-        self.now, self.takes_s = 100.0, 0.0
+        self.now, self.takes_s, self.pauses_s = 100.0, 0.0, 0.0
         self.mark, self.history_number = 0, 0
         self.made: List[str] = []
 
@@ -43,15 +48,17 @@ class Told:
     def status_mark(self) -> Any:
         return self.mark
 
-    def status(self) -> Dict[str, Any]:
-        self.now += self.takes_s
+    def status(self, pause: Pause) -> Dict[str, Any]:
+        self.now += self.takes_s + self.pauses_s
+        if isinstance(pause, Pauses):
+            pause.paused_s += self.pauses_s
         self.made.append('status')
         return {'groups': [ODD], 'mark': self.mark}
 
     def history_mark(self) -> Any:
         return self.history_number
 
-    def history(self) -> Dict[str, Any]:
+    def history(self, pause: Pause) -> Dict[str, Any]:
         self.made.append('history')
         return {'groups': [self.history_number]}
 
@@ -95,7 +102,7 @@ def get(application: Any, path: str, method: str = 'GET', **environ: str) -> Tup
 # ---- the feed -----------------------------------------------------------------------------------------------------
 
 def test_an_event_is_one_line_of_json_whatever_the_names_hold():
-    text = frame('status', {'name': f'{ODD}\n\r'})
+    text = frame('status', as_json({'name': f'{ODD}\n\r'}, no_pause))
     assert text.isascii() and text.count(b'\n') == 3 and text.endswith(b'\n\n') and b'\r' not in text
     assert events(text)['status']['name'] == f'{ODD}\n\r'
 
@@ -144,6 +151,24 @@ def test_what_takes_long_to_make_is_made_seldom(told, feed):
     told.now += REST * told.takes_s
     feed.look()
     assert told.made.count('status') == 2
+
+
+def test_what_only_pauses_while_it_is_made_is_made_as_often(told, feed):
+    feed.stream()
+    told.takes_s, told.pauses_s = 0.01, 1.0
+    for number in range(1, 4):
+        feed.look()
+        assert told.made.count('status') == number
+        told.now += REST * told.takes_s
+        told.mark += 1
+
+
+@given(st.dictionaries(st.text(), VALUES | st.lists(VALUES)))
+def test_what_is_encoded_piece_by_piece_reads_as_one(value):
+    pauses: List[None] = []
+    text = as_json(value, lambda: pauses.append(None))
+    assert json.loads(text) == value and text.isascii()
+    assert len(pauses) == sum(len(member) for member in value.values() if isinstance(member, list))
 
 
 def test_the_number_of_readers_is_bounded_and_a_place_that_was_left_is_free(feed):
@@ -199,7 +224,7 @@ def test_the_same_is_there_once_as_json(told, feed, opened):
 def test_whoever_asks_what_he_gets_is_made_by_one_thread(feed, opened):
     makers: List[threading.Thread] = []
 
-    def metrics() -> List[bytes]:
+    def metrics(_pause: Pause) -> List[bytes]:
         makers.append(threading.current_thread())
         return [b'a 1\n']
     site = opened(StatusSite(feed, metrics))
@@ -211,16 +236,25 @@ def test_whoever_asks_what_he_gets_is_made_by_one_thread(feed, opened):
     assert len(makers) == 5 and len(set(makers)) == 1 and makers[0] not in readers
 
 
+def test_what_is_made_may_pause_each_time_anew(feed, opened):
+    given_pauses: List[Pause] = []
+    site = opened(StatusSite(feed, lambda pause: [given_pauses.append(pause) or b'a 1\n']))
+    for _ in range(2):
+        get(site, '/metrics')
+    first, second = given_pauses
+    assert isinstance(first, Pauses) and isinstance(second, Pauses) and first is not second
+
+
 def test_what_making_raises_reaches_who_asked_and_the_next_one_is_served(feed, opened):
     texts: List[Callable[[], List[bytes]]] = [lambda: [1 / 0], lambda: [b'a 1\n']]
-    site = opened(StatusSite(feed, lambda: texts.pop(0)()))
+    site = opened(StatusSite(feed, lambda _pause: texts.pop(0)()))
     with pytest.raises(ZeroDivisionError):
         get(site, '/metrics')
     assert b''.join(get(site, '/metrics')[2]) == b'a 1\n'
 
 
 def test_a_site_that_was_closed_asks_the_module_nothing_until_it_is_opened_again(feed, opened):
-    site = opened(StatusSite(feed, lambda: [b'a 1\n']))
+    site = opened(StatusSite(feed, lambda _pause: [b'a 1\n']))
     site.close()
     for path in ('/metrics', '/api/status'):
         status, headers, _ = get(site, path)
@@ -242,7 +276,7 @@ def test_closing_waits_for_what_is_being_made_and_for_nothing_else():
 
     def ask(text: str) -> None:
         try:
-            maker.made(lambda: make(text))
+            maker.made(lambda _pause: make(text))
         except Closed:
             made.append(f'not {text}')
     threads = [threading.Thread(target=ask, args=('first',)), threading.Thread(target=ask, args=('second',)),
