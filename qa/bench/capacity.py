@@ -4,7 +4,8 @@ Groups of ``PER_GROUP`` gateways.  One process speaks for most of them; a few ar
 to do, so that its round trips are those of beacons and not of a busy load generator.  CPU is of all threads of ceph-mgr, its
 own and other modules' included, as share of one core; what the machine has left is among the figures, because without any
 left the others mean little.  *Nobody reads*: gateways beacon, but read no seats, which the mgr never sees; that leaves something
-of a small machine.  *Floor*: the same fleets, reads and beacons, while `bare_watcher.py` answers in the mgr's place.
+of a small machine.  *Scraped*: meanwhile somebody asks for the module's own metrics, as Prometheus does.  *Floor*: the same fleets,
+reads and beacons, while `bare_watcher.py` answers in the mgr's place.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import time
 import urllib.request
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from statistics import median
 from typing import Callable, Dict, Iterator, List, Sequence
 
 import rados
@@ -86,6 +88,9 @@ def measured(cluster: Cluster, say: Callable[[str], None], sizes: Sequence[int],
             with fleets.not_reading():
                 time.sleep(warm_s)
                 figures.update(_named(size, ', nobody reads', _with_lateness(cluster, lambda: fleets.measure(seconds))))
+                with _scraped(status_page.url(cluster)) as took_s:
+                    scraped = fleets.measure(seconds)
+                figures.update(_named(size, ', nobody reads, scraped', {**scraped, 'scrape s, median': median(took_s)}))
             if LOAD in own_modules:
                 with _busy_modules(cluster):
                     time.sleep(warm_s)
@@ -109,22 +114,34 @@ def _named(size: int, condition: str, figures: Figures) -> Figures:
 @contextmanager
 def _busy_modules(cluster: Cluster) -> Iterator[None]:
     """A module that computes for ``BUSY_SHARE`` of the time, and a Prometheus that scrapes."""
+    cluster.ceph('config', 'set', 'mgr', f'mgr/{LOAD}/share', str(BUSY_SHARE))
+    try:
+        with _scraped(cluster.ceph_json('mgr', 'services').get(PROMETHEUS, '')):
+            yield
+    finally:
+        cluster.ceph('config', 'set', 'mgr', f'mgr/{LOAD}/share', '0')
+
+
+@contextmanager
+def _scraped(url: str) -> Iterator[List[float]]:
+    """Metrics are asked for every ``SCRAPE_EVERY_S``, unless the URL is empty.  Gives how long each answer took, in s."""
     ended = threading.Event()
-    url = cluster.ceph_json('mgr', 'services').get(PROMETHEUS, '')
+    took_s: List[float] = []
 
     def scrape() -> None:
-        while not ended.wait(SCRAPE_EVERY_S):
+        while not ended.is_set():
+            begun_s = time.monotonic()
             with urllib.request.urlopen(f'{url}metrics', timeout=30) as answer:
                 answer.read()
+            took_s.append(time.monotonic() - begun_s)
+            ended.wait(SCRAPE_EVERY_S)
     scraper = threading.Thread(target=scrape, daemon=True)
-    cluster.ceph('config', 'set', 'mgr', f'mgr/{LOAD}/share', str(BUSY_SHARE))
     if url:
         scraper.start()
     try:
-        yield
+        yield took_s
     finally:
         ended.set()
-        cluster.ceph('config', 'set', 'mgr', f'mgr/{LOAD}/share', '0')
 
 
 class _Fleets:

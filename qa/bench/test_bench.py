@@ -67,6 +67,8 @@ def test_a_fleet_of_gateways_settles_and_its_beacons_are_answered(two, say):
     assert 0 < figures['3 gateways: ack ms, median'] <= figures['3 gateways: ack ms, p99']
     assert figures['3 gateways: CPU share of mgr'] > 0 and figures['3 gateways: mgr resident MB'] > 0
     assert figures['3 gateways, nobody reads: beacons answered per second'] > 0
+    assert figures['3 gateways, nobody reads, scraped: ack ms, p99'] > 0
+    assert figures['3 gateways, nobody reads, scraped: scrape s, median'] > 0
     assert figures['3 gateways, floor, nobody reads: ack ms, median'] > 0
     floor = {name: value for name, value in figures.items() if name.startswith('3 gateways, floor: ')}
     assert floor['3 gateways, floor: beacons answered per second'] > 0 == floor['3 gateways, floor: beacons unanswered']

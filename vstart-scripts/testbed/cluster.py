@@ -319,11 +319,10 @@ class Cluster:
         """All OSDs are up, and have told since that every object is there as often as it should be.  Raises
         CommandFailed."""
         osds = self.ceph_json('osd', 'dump', timeout_s=timeout_s)['osds']
-        if not all(osd['up'] for osd in osds):
-            return False
-        last_up = max(osd['up_from'] for osd in osds)   # OSD map epoch; what was told before it may not hold any more
-        return all(pg['state'].startswith('active+clean') and int(pg['reported_epoch']) >= last_up
-                   for pg in self.ceph_json('pg', 'ls', timeout_s=timeout_s)['pg_stats'])
+        up_from = {osd['osd']: osd['up_from'] for osd in osds if osd['up']}   # OSD map epochs
+        return len(up_from) == len(osds) and all(
+            pg['state'].startswith('active+clean') and int(pg['reported_epoch']) >= max(up_from[osd] for osd in pg['up'])
+            for pg in self.ceph_json('pg', 'ls', timeout_s=timeout_s)['pg_stats'])
 
     def _wait(self, condition: Callable[[], bool], timeout_s: float, what: str) -> None:
         """Wait, but not for a daemon that has died."""
