@@ -22,33 +22,33 @@ class SlowCluster:
 
 
 @pytest.fixture
-def cluster() -> Any:
+def slow_cluster() -> Any:
     slow = SlowCluster()
     yield slow
     slow.answer.set()
 
 
-def test_an_operation_is_outstanding_until_its_answer_was_taken_from_the_queue(cluster):
+def test_an_operation_is_outstanding_until_its_answer_was_taken_from_the_queue(slow_cluster):
     queue: Queue = Queue()
-    io, ended = RadosIo(cluster, queue.put, "test"), []  # type: ignore[var-annotated]
+    io, ended = RadosIo(slow_cluster, queue.put, "test"), []  # type: ignore[var-annotated]
     io.wait_for_latest_osdmap(ended.append)
     assert io.outstanding == 1
-    cluster.answer.set()
+    slow_cluster.answer.set()
     io.in_turn(queue.get(timeout=30))()
     assert (io.outstanding, ended) == (0, [None])
 
 
-def test_an_operation_that_ends_in_time_is_waited_for(cluster):
+def test_an_operation_that_ends_in_time_is_waited_for(slow_cluster):
     queue: Queue = Queue()
-    io = RadosIo(cluster, queue.put, "test")
+    io = RadosIo(slow_cluster, queue.put, "test")
     ended: List[Any] = []
     io.wait_for_latest_osdmap(ended.append)
-    cluster.answer.set()
+    slow_cluster.answer.set()
     assert io.let_operations_end(queue) and ended == [None]
 
 
-def test_an_operation_that_hangs_is_given_up_and_reported(cluster):
+def test_an_operation_that_hangs_is_given_up_and_reported(slow_cluster):
     queue: Queue = Queue()
-    io = RadosIo(cluster, queue.put, "test")
+    io = RadosIo(slow_cluster, queue.put, "test")
     io.wait_for_latest_osdmap(lambda _result: None)
     assert not io.let_operations_end(queue, 0.05)
