@@ -21,8 +21,9 @@ DELETING_S = 900.0
 UNSERVED_S = 5.0
 """A failover passes through phases in which nobody is optimized; longer than this it is an outage."""
 NOT_RUNNING_S = 10.0
-STUCK_S = 10.0
-"""A driver that runs publishes each second at least.  A standby mgr takes over sooner (``core/standby.py``)."""
+STUCK_S, SEEN_AGAIN_S = 10.0, 0.5
+"""A driver that runs publishes each second at least; it is looked at a second time, because all of the mgr may have stood still.
+A standby mgr takes over sooner (``core/standby.py``)."""
 SEATS_CLOSE_S = 60.0
 """Seats that come together while an OSD restarts part by themselves."""
 
@@ -84,7 +85,7 @@ class Health:
                                     "the active one, have another begin anew with `ceph mgr fail`"))
         elif not status.running and self._lasts("start", str(key), now) >= NOT_RUNNING_S:
             findings.append(Finding("NVMEOF_HA_GROUP_STOPPED", f"group {key}: {status.waiting_for}"))
-        elif status.running and now - status.published_at >= STUCK_S:
+        elif status.running and now - status.published_at >= STUCK_S and self._lasts("stuck", str(key), now) >= SEEN_AGAIN_S:
             findings.append(Finding("NVMEOF_HA_GROUP_STOPPED", f"group {key}: its driver has done nothing for more than "
                                     f"{STUCK_S:g} s; report this, and have another mgr begin anew with `ceph mgr fail`"))
         return findings

@@ -17,7 +17,8 @@ def test_a_driver_that_runs_publishes_each_second(monkeypatch):
 
     class Watched(GroupDriver):
         def body(self) -> Iterator[float]:
-            turns, item = super().body(), None
+            turns = super().body()
+            item: Any = None
             while True:
                 try:
                     wait_s = turns.send(item)
@@ -25,7 +26,7 @@ def test_a_driver_that_runs_publishes_each_second(monkeypatch):
                     return
                 if self.status.running:
                     ages_s.append(self._clock() + wait_s - self.status.published_at)
-                item: Any = yield wait_s
+                item = yield wait_s
     monkeypatch.setattr(mgr, 'GroupDriver', Watched)
     for seed in SEEDS:
         assert not runs.run(seed).problem
