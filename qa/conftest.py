@@ -73,10 +73,12 @@ def whole_cluster(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if 'cluster' in request.fixturenames:
         shared: Cluster = request.getfixturevalue('cluster')
-        dead = [daemon for daemon in shared.daemons.values() if not daemon.alive()]
-        for daemon in dead:
-            daemon.restart()
-        assert not dead, '\n'.join(f'{daemon.name} had ended by itself\n{daemon.log_tail()}' for daemon in dead)
+        try:
+            shared.check_daemons()
+        finally:
+            for daemon in shared.daemons.values():
+                if not daemon.alive():
+                    daemon.restart()
 
 
 @pytest.fixture(scope='session')

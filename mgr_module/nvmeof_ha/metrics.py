@@ -18,7 +18,7 @@ from .hearing import Said
 from .kv_records import GroupKey
 from .measures import Durations, Measured, Totals
 from .metrics_text import CONTENT_TYPE, Family, Labels, Samples
-from .pauses import Pause, no_pause
+from .pauses import Pause
 from .reasons import Known, recent_flaps
 from .status import Status
 from .transitions import Kind, Outcome
@@ -83,8 +83,7 @@ IO = _gauge("gateway_io_operations_per_second", "I/O that the gateway's target c
 GATEWAY_RELEASE = _gauge("gateway_release_info", "Release of the gateway's agent, in the label")
 
 
-def exposition(groups: Mapping[GroupKey, Seen], mgrs: MgrView, checks: Checks, now: float,
-               pause: Pause = no_pause) -> List[bytes]:
+def exposition(groups: Mapping[GroupKey, Seen], mgrs: MgrView, checks: Checks, now: float, pause: Pause) -> List[bytes]:
     """``checks``: as they are shown.  ``now``: monotonic seconds."""
     samples = Samples(pause)
     samples.add(RELEASE_INFO, {"release": RELEASE}, 1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Dict, List, Mapping, NamedTuple
 
 from .measures import Durations
-from .pauses import Pause, no_pause
+from .pauses import Pause
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -31,7 +31,7 @@ class Family(NamedTuple):
 class Samples:
     """Collects samples, by family."""
 
-    def __init__(self, pause: Pause = no_pause) -> None:
+    def __init__(self, pause: Pause) -> None:
         self._pause = pause
         self._blocks: Dict[Family, List[bytearray]] = {}
 

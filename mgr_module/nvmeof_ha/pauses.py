@@ -18,10 +18,6 @@ Pause = Callable[[], None]
 """Called between small pieces of work."""
 
 
-def no_pause() -> None:
-    """For work that is soon done."""
-
-
 def paced(items: Iterable[Item], pause: Pause) -> Iterator[Item]:
     """The items; after work on each of them there may be a pause."""
     for item in items:

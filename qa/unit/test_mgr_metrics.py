@@ -33,6 +33,10 @@ GATEWAY_MAP = Map('rbd', 'g1', Version(3, 9), (
 SAID = Said(Notes(RELEASE, ana_repairs=2, io=((1, 700),), lease_left_s=2.25, loop_lag_s=0.004), load=731)
 
 
+def no_pause() -> None:
+    pass
+
+
 def seen(status: Optional[Status] = None, measured: Measured = Measured(), totals: Optional[Totals] = None) -> Seen:
     soft = Soft(heard={'gw1': 99.5}, connections={'gw1': 4}, flaps={'gw2': (50.0, 60.0)},
                 phase_acked={1: Acked(Version(3, 5), 40.0)})
@@ -43,7 +47,7 @@ def seen(status: Optional[Status] = None, measured: Measured = Measured(), total
 
 def told(one: Seen, mgrs: MgrView = MgrView(), checks: Any = {}) -> Dict[str, Dict[tuple, float]]:
     """Sample name -> its labels without pool and group, as sorted pairs -> value."""
-    text, found = b"".join(exposition({KEY: one}, mgrs, checks, 100.0)).decode(), {}
+    text, found = b"".join(exposition({KEY: one}, mgrs, checks, 100.0, no_pause)).decode(), {}
     for family in text_string_to_metric_families(text):
         assert family.documentation and family.type in ('gauge', 'counter', 'histogram')
         assert family.name.startswith('nvmeof_ha_')
@@ -87,7 +91,7 @@ def every_sample() -> List[Any]:
     totals, times = Totals(), SeatTimes(Durations(), Durations())
     totals.note(failover(1))
     blocks = exposition({KEY: seen(measured=Measured(seats={0: times}), totals=totals)}, MgrView(1, 30.0),
-                      {'NVMEOF_GATEWAY_DOWN': {'severity': 'warning', 'count': 1}}, 100.0)
+                      {'NVMEOF_GATEWAY_DOWN': {'severity': 'warning', 'count': 1}}, 100.0, no_pause)
     return [sample for family in text_string_to_metric_families(b''.join(blocks).decode()) for sample in family.samples]
 
 
@@ -148,7 +152,7 @@ def test_seats_fences_and_ticks_are_histograms():
 
 
 def test_labels_and_help_are_escaped():
-    samples, value = Samples(), 'a"b\\c\nd'
+    samples, value = Samples(no_pause), 'a"b\\c\nd'
     samples.add(Family('nvmeof_ha_x', 'gauge', 'one\\two\nlines'), {'name': value}, 1.5)
     family, = text_string_to_metric_families(b''.join(samples.blocks()).decode())
     assert family.samples[0].labels == {'name': value} and family.documentation == 'one\\two\nlines'
@@ -164,7 +168,7 @@ def test_only_ticks_so_late_that_silence_does_not_count_are_late_and_are_forgott
 
 
 def test_a_long_text_is_made_in_blocks_and_reads_as_one():
-    samples, family = Samples(), Family('nvmeof_ha_many', 'gauge', 'Many.')
+    samples, family = Samples(no_pause), Family('nvmeof_ha_many', 'gauge', 'Many.')
     for number in range(5000):
         samples.add(family, {'gateway': f'gw{number}'}, number)
     blocks = samples.blocks()

@@ -21,11 +21,10 @@ from hypothesis import strategies as st
 from nvmeof_ha import options
 from nvmeof_ha.health import NOT_RUNNING_S, Health
 from nvmeof_ha.options import WebOptions
-from nvmeof_ha.pauses import Pause, Pauses, no_pause
+from nvmeof_ha.pauses import Pause, Pauses
 from nvmeof_ha.web import STOP_S, WebServer
 from nvmeof_ha.web_app import PAGE, Signpost, StatusSite
 from nvmeof_ha.web_feed import FRESH_S, MOST_STREAMS, REST, Feed, as_json, frame
-from nvmeof_ha.web_maker import Closed, Maker
 from testbed.waiting import wait_until
 
 LOG = logging.getLogger('nvmeof_ha.test')
@@ -102,7 +101,7 @@ def get(application: Any, path: str, method: str = 'GET', **environ: str) -> Tup
 # ---- the feed -----------------------------------------------------------------------------------------------------
 
 def test_an_event_is_one_line_of_json_whatever_the_names_hold():
-    text = frame('status', as_json({'name': f'{ODD}\n\r'}, no_pause))
+    text = frame('status', as_json({'name': f'{ODD}\n\r'}, lambda: None))
     assert text.isascii() and text.count(b'\n') == 3 and text.endswith(b'\n\n') and b'\r' not in text
     assert events(text)['status']['name'] == f'{ODD}\n\r'
 
@@ -261,36 +260,6 @@ def test_a_site_that_was_closed_asks_the_module_nothing_until_it_is_opened_again
         assert status == '503' and headers['Retry-After']
     site.open()
     assert get(site, '/metrics')[0] == '200'
-
-
-def test_closing_waits_for_what_is_being_made_and_for_nothing_else():
-    maker, begun, go_on = Maker(), threading.Event(), threading.Event()
-    maker.open()
-    maker.open()
-    made: List[str] = []
-
-    def make(text: str) -> None:
-        begun.set()
-        go_on.wait(20)
-        made.append(text)
-
-    def ask(text: str) -> None:
-        try:
-            maker.made(lambda _pause: make(text))
-        except Closed:
-            made.append(f'not {text}')
-    threads = [threading.Thread(target=ask, args=('first',)), threading.Thread(target=ask, args=('second',)),
-               threading.Thread(target=maker.close)]
-    threads[0].start()
-    assert begun.wait(20)
-    threads[1].start()
-    threads[2].start()
-    wait_until(lambda: maker._thread is None, 20, 'the maker to be closing')
-    assert threads[2].is_alive()
-    go_on.set()
-    for thread in threads:
-        thread.join(20)
-    assert sorted(made) == ['first', 'not second']
 
 
 @pytest.mark.parametrize('method, path, status', [
